@@ -1,0 +1,50 @@
+package kernel
+
+// Cost predicts the cycles per row and K step, relative to a perfect kernel, that plan p loses
+// on Spec s; smaller is better. It ranks the plans of one Spec on one target.
+//
+// The terms, per multiply-accumulate of one vector:
+//   - loads: a step of K loads MicroN/lanes vectors of weights, widens them when they are bf16
+//     (two operations for a pair of steps), and broadcasts MicroM activations, against
+//     MicroM·MicroN/lanes multiply-accumulates;
+//   - repacking: each work item packs its rows again, 1/(columns of the item) of its products;
+//   - streaming: the weights are read once per BlockM rows;
+//   - tails: blocks that are much larger than a typical batch leave workers idle, so plans of
+//     equal merit are ordered by size.
+func Cost(s Spec, p Plan) float64 {
+	t, ok := LookupTarget(p.Target)
+	if !ok {
+		return 0
+	}
+	if s.Kind == Rowwise || s.Kind == Gather {
+		return 1 / float64(p.BlockM) * (1 + float64(p.BlockM)/16)
+	}
+	inst, ok := t.Inst(p.Inst)
+	if !ok {
+		return 0
+	}
+	vecs := float64(p.MicroN) / float64(inst.Lanes)
+	fma := float64(p.MicroM) * vecs
+	loads := vecs + float64(p.MicroM)
+	cost := 1 + 0.5*loads/fma
+	if s.Kind == Attention {
+		cost += 8/float64(p.BlockM) + 32/float64(p.BlockN)*0.1 + float64(p.BlockN)/4096
+		return cost + float64(p.BlockM)/4096
+	}
+	cost += 16 / float64(p.BlockN*PanelN)
+	cost += 2 / float64(p.BlockM)
+	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
+	return cost
+}
+
+// Choose returns the legal plan of s on a target with the lowest Cost; the first of equals.
+func Choose(s Spec, target string) (Plan, bool) {
+	var best Plan
+	cost, found := 0.0, false
+	for p := range Space(s, target) {
+		if c := Cost(s, p); !found || c < cost {
+			best, cost, found = p, c, true
+		}
+	}
+	return best, found
+}

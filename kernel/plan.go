@@ -1,0 +1,35 @@
+package kernel
+
+// Plan is how a target does a Spec. It is flat and comparable and holds no derived value.
+//
+// The text form is one line, for example
+//
+//	gemm amd64/avx512f inst=vfmadd231ps micro=12x32 block=96x8
+//
+// Sums over K run from 0 to K−1 with one f32 accumulator per output element, whatever the tile
+// and the block: this order (the ReductionKey) is part of Inst, so that plans of one Inst may be
+// mixed over row counts and thread counts without changing a bit of the result.
+type Plan struct {
+	Kind   Kind
+	Target string
+	// Inst is the multiply-accumulate instruction, a row of the target's instruction table.
+	Inst string
+	// MicroM × MicroN is the register tile of a matmul: rows × columns.
+	MicroM, MicroN int
+	// BlockM is the number of rows that a work item packs and keeps: of a matmul, of attention
+	// (queries × heads of a group), of a rowwise or gather kernel.
+	BlockM int
+	// BlockN is the number of weight panels of a work item of a matmul, and the number of keys
+	// of a block of attention.
+	BlockN int
+}
+
+// ReductionKey names the order in which a plan sums over K. Plans of one Spec that may serve
+// the same package at different row counts must have equal keys.
+func (p Plan) ReductionKey() string { return p.Inst + " k=0.." }
+
+// Kernel is a Spec and the Plan that does it.
+type Kernel struct {
+	Spec Spec
+	Plan Plan
+}

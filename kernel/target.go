@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bertc/bertc/ir"
+)
+
+// Inst is a multiply-accumulate instruction of a target, with its meaning. A plan names one; the
+// interpreter runs Mul, the emitter writes the instruction.
+type Inst struct {
+	// Name is the vendor's mnemonic in lower case.
+	Name string
+	// Lanes is the number of f32 accumulators of one instruction.
+	Lanes int
+	// Math lists the dtypes to which the factors may have been rounded.
+	Math []ir.DType
+	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
+	Mul func(acc, a, b float32) float32
+}
+
+// Target is an instruction-set tier that kernels are emitted for.
+type Target struct {
+	// Name is "ARCH/TIER", or "generic" for the portable Go kernels.
+	Name string
+	// GOARCH is the architecture, "" for all.
+	GOARCH string
+	// Features are the CPU features that the tier may use.
+	Features []string
+	// Registers is the number of vector registers; a register tile, the operands it is
+	// multiplied with and the constants must fit.
+	Registers int
+	Insts     []Inst
+	// MaxMicroM bounds the rows of a register tile, L2 the bytes of packed activations that a
+	// work item may keep.
+	MaxMicroM int
+	L2        int
+}
+
+var both = []ir.DType{ir.F32, ir.BF16}
+
+// targets is the table of what can be compiled for. The f32 accumulator of every instruction
+// here rounds once per step of K (fused) or twice (product, then sum).
+var targets = []Target{
+	{
+		Name:      "amd64/avx512f",
+		GOARCH:    "amd64",
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL"},
+		Registers: 32,
+		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused}},
+		MaxMicroM: 12,
+		L2:        1 << 20,
+	},
+	{
+		Name:      "generic",
+		Registers: 16,
+		Insts:     []Inst{{Name: "mul+add", Lanes: 1, Math: both, Mul: separate}},
+		MaxMicroM: 4,
+		L2:        1 << 18,
+	},
+}
+
+// fused rounds the exact sum once. The product of two f32 is exact in float64; the float64 sum
+// is rounded to f32 a second time, which differs from the instruction by one ulp at most in
+// rare ties.
+func fused(acc, a, b float32) float32 { return float32(math.FMA(float64(a), float64(b), float64(acc))) }
+
+func separate(acc, a, b float32) float32 {
+	p := a * b
+	return acc + p
+}
+
+// LookupTarget returns the target of that name.
+func LookupTarget(name string) (*Target, bool) {
+	for i := range targets {
+		if targets[i].Name == name {
+			return &targets[i], true
+		}
+	}
+	return nil, false
+}
+
+// Targets returns the names of all targets, best first.
+func Targets() []string {
+	var names []string
+	for _, t := range targets {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// Inst returns the instruction of that name.
+func (t *Target) Inst(name string) (Inst, bool) {
+	for _, i := range t.Insts {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return Inst{}, false
+}

@@ -1,0 +1,52 @@
+package program
+
+import (
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+)
+
+// Weight is a recipe: how one packed tensor of the weight file is made. Exactly one of Parts,
+// Rope and Blob is set. A recipe names checkpoint tensors and never holds their data.
+type Weight struct {
+	// Name is unique in the program, for example "layer.0.qkv.weight".
+	Name string
+
+	// Parts are checkpoint tensors joined along the first dimension (rows).
+	Parts []Part
+	// Interleave 0 puts the parts one after another. g > 0 takes g rows of each part in turn;
+	// all parts have the same number of rows, and the last group of each is filled up to g
+	// with zero rows. The matmul of a gated unit wants gate and up side by side (g = 16).
+	Interleave int
+
+	// Rope, when set, is a table of cosines or sines instead of checkpoint data.
+	Rope *Rope
+	// Blob, when set, names bytes that the packer is given beside the checkpoint ("tokenizer").
+	Blob string
+
+	// DType is the element type in the file; values are converted with round to nearest even.
+	// A Blob has I8.
+	DType ir.DType
+	// Shape is the shape after joining and interleaving, before the padding of Layout: [N, K]
+	// for a matrix, [N] for a vector, [bytes] for a blob (filled in by the packer's caller).
+	Shape []int
+	// Layout is the element order in the file.
+	Layout kernel.Layout
+}
+
+// Part is one checkpoint tensor of a recipe.
+type Part struct {
+	// Tensor is the canonical name (package checkpoint), or "" for zeros.
+	Tensor string
+	// Shape is what the checkpoint must have: [rows, K] or [rows].
+	Shape []int
+}
+
+// Rope describes a table f32 [Positions, HeadDim/2] whose element (p, j) is cos or sin of
+// p·Theta^(−2j/HeadDim), computed in float64 (RoFormer, arXiv 2104.09864, section 3.2.2, with
+// the half-split pairing of Hugging Face's Llama).
+type Rope struct {
+	Theta     float64
+	HeadDim   int
+	Positions int
+	Sin       bool
+}

@@ -3,11 +3,12 @@ package ir
 import (
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// This file owns the text of attributes. It reads and writes attribute
+// This file owns the text of attributes. It prints and parses attribute
 // structs by their `ir` tags; see attrs.go.
 
 // attrField is one field of an attribute struct.
@@ -106,4 +107,61 @@ func formatFloat(x float64) string {
 		return "nan"
 	}
 	return strconv.FormatFloat(x, 'g', -1, 64)
+}
+
+// posAttr reads the attribute in front of the arguments, if attrs has one.
+func (p *parser) posAttr(attrs any) {
+	for _, f := range attrFields(attrs) {
+		if !f.pos {
+			continue
+		}
+		if f.val.Kind() != reflect.String {
+			p.attrValue(f.val)
+			continue
+		}
+		pos := p.tok.pos
+		s, err := strconv.Unquote(p.wantKind(tokString, "a name in quotes"))
+		if err != nil {
+			p.failAt(pos, "name is not quoted correctly")
+		}
+		f.val.SetString(s)
+	}
+}
+
+// namedAttrs reads attributes in braces.
+func (p *parser) namedAttrs(v *Value) {
+	fields := attrFields(v.Attrs)
+	p.want("{")
+	p.list("}", func() {
+		i := slices.IndexFunc(fields, func(f attrField) bool { return !f.pos && f.name == p.tok.text })
+		if i < 0 || p.tok.kind != tokName {
+			p.fail("%s has no attribute %s left to set", v.Op.Name, p.found())
+		}
+		p.advance()
+		p.want("=")
+		p.attrValue(fields[i].val)
+		fields = slices.Delete(fields, i, i+1)
+	})
+}
+
+func (p *parser) attrValue(v reflect.Value) {
+	switch x := v.Addr().Interface().(type) {
+	case *float64:
+		*x = p.float()
+	case *DType:
+		*x = p.dtype()
+	case *Dim:
+		*x = p.dim()
+	case *[]Dim:
+		*x = p.dims()
+	case *int:
+		*x = p.int()
+	case *[]int:
+		p.want("[")
+		p.list("]", func() { *x = append(*x, p.int()) })
+	case *string:
+		*x = p.wantKind(tokName, "a word")
+	default:
+		panic("ir: attribute field of type " + v.Type().String())
+	}
 }

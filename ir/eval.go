@@ -40,7 +40,7 @@ type evaluator struct {
 	in      map[string]*Tensor
 }
 
-// Eval computes the outputs of g, which must be verified. in holds the inputs
+// Eval verifies g and computes its outputs. in holds the inputs
 // by their outside names, and may hold weights too. Shapes of inputs give the
 // symbols their values. A tensor of another element type than the graph
 // states is rounded to the stated one. Outputs come in the order of g.Outputs.
@@ -48,6 +48,9 @@ func Eval(g *Graph, in map[string]*Tensor, opts ...EvalOption) ([]*Tensor, error
 	e := &evaluator{in: in, limit: maxElems}
 	for _, o := range opts {
 		o(e)
+	}
+	if err := Verify(g); err != nil {
+		return nil, err
 	}
 	var err error
 	if e.env, err = BindSymbols(g, in); err != nil {
@@ -187,10 +190,11 @@ func (e *evaluator) shape(t Type) ([]int, error) {
 		if shape[i] < 0 {
 			return nil, fmt.Errorf("type %s: dim %s is %d", t, d, shape[i])
 		}
-		if shape[i] > 0 && n > e.limit/shape[i] {
+		// A dim of 0 counts as 1, so that no product of dims is out of bounds.
+		if n > e.limit/max(shape[i], 1) {
 			return nil, fmt.Errorf("type %s with shape %v has too many elements", t, shape[:i+1])
 		}
-		n *= shape[i]
+		n *= max(shape[i], 1)
 	}
 	return shape, nil
 }

@@ -65,11 +65,12 @@ func (t *Tensor) check() error {
 		if d < 0 {
 			return fmt.Errorf("shape %v has a negative dim", t.Shape)
 		}
-		if n *= d; n > maxElems {
+		if n > maxElems/max(d, 1) {
 			return fmt.Errorf("shape %v has too many elements", t.Shape)
 		}
+		n *= max(d, 1)
 	}
-	if n != len(t.Data) {
+	if n := count(t.Shape); n != len(t.Data) {
 		return fmt.Errorf("shape %v has %d elements, data has %d", t.Shape, n, len(t.Data))
 	}
 	if !t.DType.Valid() {

@@ -94,6 +94,8 @@ type Spec struct {
 
 	// Positions: a gather adds row pos[i] of a second table (absolute position embeddings).
 	Positions bool
+	// Activations: the table of a gather is a buffer of activations, not a weight.
+	Activations bool
 	// Table is the layout of a gather's table: RowMajor, or the panel layout of the tied
 	// decoder, whose bytes it then shares.
 	Table Layout

@@ -58,8 +58,20 @@ func stringField[T any, S ~string](key string, p func(*T) *S) field[T] {
 
 func dtypeField[T any](key string, p func(*T) *ir.DType) field[T] {
 	return field[T]{key,
-		func(t *T) string { return p(t).String() },
-		func(t *T, s string) (err error) { *p(t), err = ir.ParseDType(s); return err }}
+		func(t *T) string {
+			if !p(t).Valid() {
+				return ""
+			}
+			return p(t).String()
+		},
+		func(t *T, s string) error {
+			d, ok := ir.ParseDType(s)
+			if !ok {
+				return fmt.Errorf("%s: unknown dtype %q", key, s)
+			}
+			*p(t) = d
+			return nil
+		}}
 }
 
 func boolField[T any](key string, p func(*T) *bool) field[T] {
@@ -111,6 +123,7 @@ var specFields = []field[Spec]{
 	intField("headdim", func(s *Spec) *int { return &s.HeadDim }),
 	floatField("scale", func(s *Spec) *float64 { return &s.Scale }),
 	boolField("positions", func(s *Spec) *bool { return &s.Positions }),
+	boolField("activations", func(s *Spec) *bool { return &s.Activations }),
 	stringField("table", func(s *Spec) *Layout { return &s.Table }),
 }
 
@@ -150,7 +163,7 @@ next:
 	return nil
 }
 
-// String returns the text of s: its kind and its fields that are not zero, dtypes always.
+// String returns the text of s: its kind and its fields that are not zero.
 func (s Spec) String() string {
 	var b strings.Builder
 	b.WriteString(string(s.Kind))

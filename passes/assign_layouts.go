@@ -1,0 +1,142 @@
+package passes
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/program"
+)
+
+func assignLayouts(s *State) error {
+	l := layouts{p: s.Program, names: map[*ir.Value]string{}}
+	step := 0
+	for _, v := range s.Graph.Values {
+		b, ok := s.bound[v]
+		if !ok {
+			continue
+		}
+		st := &s.Program.Steps[step]
+		step++
+		for i := range st.Args {
+			a := &st.Args[i]
+			if a.Operand.IsBuffer() {
+				continue
+			}
+			name, err := l.weight(st.Name, a.Operand, b, s.Options)
+			if err != nil {
+				return fmt.Errorf("step %s: %w", st.Name, err)
+			}
+			a.Name = name
+		}
+	}
+	return nil
+}
+
+type layouts struct {
+	p     *program.Program
+	names map[*ir.Value]string // of weights that steps share
+}
+
+// operandWords ends the name of a weight that one step alone reads.
+var operandWords = map[program.Operand]string{
+	program.W: "weight", program.BiasW: "bias", program.Gamma: "norm.weight", program.Beta: "norm.bias",
+	program.PosTable: "positions",
+}
+
+func (l *layouts) weight(step string, o program.Operand, b binding, opts Options) (string, error) {
+	if o == program.Cos || o == program.Sin {
+		return l.rope(string(o), b, opts)
+	}
+	v := b.args[o]
+	if name := l.names[v]; name != "" {
+		return name, nil
+	}
+	w := program.Weight{Name: step + "." + operandWords[o], DType: ir.F32, Layout: kernel.Vector}
+	gemm := b.spec.Kind == kernel.Gemm
+	switch {
+	case o == program.W && gemm:
+		w.DType, w.Layout = b.spec.Weight, b.spec.WeightLayout()
+	case o == program.W:
+		w.DType, w.Layout = b.spec.Weight, b.spec.Table
+	case o == program.BiasW:
+		w.Layout = kernel.PadVector
+	case o == program.PosTable:
+		w.Layout = kernel.RowMajor
+	}
+	if gemm && b.spec.Epilogue.Has(kernel.GLU) && (o == program.W || o == program.BiasW) {
+		w.Interleave = kernel.GLUWidth
+	}
+	var err error
+	if w.Parts, err = parts(v); err != nil {
+		return "", err
+	}
+	rows := 0
+	for _, part := range w.Parts {
+		n := part.Shape[0]
+		if w.Interleave > 0 {
+			n = (n + w.Interleave - 1) / w.Interleave * w.Interleave
+		}
+		rows += n
+	}
+	w.Shape = slices.Clone(w.Parts[0].Shape)
+	w.Shape[0] = rows
+	l.p.Weights = append(l.p.Weights, w)
+	l.names[v] = w.Name
+	return w.Name, nil
+}
+
+// rope returns the rotary table, which all layers share.
+func (l *layouts) rope(table string, b binding, o Options) (string, error) {
+	if o.MaxPositions < 1 {
+		return "", fmt.Errorf("rotary tables need the number of positions")
+	}
+	w := program.Weight{
+		Name: "rope." + table, DType: ir.F32, Layout: kernel.RowMajor,
+		Rope:  &program.Rope{Theta: b.theta, HeadDim: b.spec.HeadDim, Positions: o.MaxPositions, Sin: table == string(program.Sin)},
+		Shape: []int{o.MaxPositions, b.spec.HeadDim / 2},
+	}
+	if have := l.p.Weight(w.Name); have != nil {
+		if *have.Rope != *w.Rope {
+			return "", fmt.Errorf("two rotary tables differ")
+		}
+		return w.Name, nil
+	}
+	l.p.Weights = append(l.p.Weights, w)
+	return w.Name, nil
+}
+
+// parts reads a weight expression as rows that follow one another.
+func parts(v *ir.Value) ([]program.Part, error) {
+	switch v.Op.Name {
+	case "weight":
+		return []program.Part{{Tensor: v.Attrs.(*ir.SourceAttrs).Name, Shape: shapeOf(v)}}, nil
+	case "cast":
+		return parts(v.Args[0])
+	case "broadcast":
+		if c, ok := v.Args[0].Attrs.(*ir.ConstAttrs); ok && c.Value == 0 {
+			return []program.Part{{Shape: shapeOf(v)}}, nil
+		}
+	case "concat":
+		var all []program.Part
+		for _, a := range v.Args {
+			ps, err := parts(a)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, ps...)
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("%%%s = %s cannot be packed", v.Name, v.Op.Name)
+}
+
+func shapeOf(v *ir.Value) []int {
+	var shape []int
+	for _, d := range v.Type.Dims {
+		n, _ := d.IsConst()
+		shape = append(shape, n)
+	}
+	return shape
+}

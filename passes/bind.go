@@ -1,0 +1,181 @@
+package passes
+
+import (
+	"fmt"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/program"
+)
+
+// binding is what a fusion group is as a kernel call: the Spec, and which value of the graph is
+// which operand. theta is set under Rope: its tables are weights that no value stands for.
+type binding struct {
+	spec  kernel.Spec
+	args  map[program.Operand]*ir.Value
+	theta float64
+}
+
+// bind derives the Spec of a group. It fails on a body that no kernel does.
+func bind(g *ir.Value) (binding, error) {
+	b := binding{
+		spec: kernel.Spec{Kind: kernel.Kind(g.Attrs.(*ir.GroupAttrs).Kind), Out: g.Type.DType},
+		args: map[program.Operand]*ir.Value{},
+	}
+	outer := map[*ir.Value]*ir.Value{}
+	for i, a := range g.Args {
+		outer[g.Body.Values[i]] = a
+	}
+	derive := map[kernel.Kind]func(*binding, []*ir.Value, map[*ir.Value]*ir.Value) error{
+		kernel.Gemm:      bindGemm,
+		kernel.Attention: bindAttention,
+		kernel.Rowwise:   bindRowwise,
+		kernel.Gather:    bindGather,
+	}[b.spec.Kind]
+	if derive == nil {
+		return b, fmt.Errorf("group @%s: unknown kind %q", g.Name, b.spec.Kind)
+	}
+	if err := derive(&b, g.Body.Values[len(g.Args):], outer); err != nil {
+		return b, fmt.Errorf("group @%s: %w", g.Name, err)
+	}
+	if err := b.spec.Valid(); err != nil {
+		return b, fmt.Errorf("group @%s: %w", g.Name, err)
+	}
+	return b, nil
+}
+
+func cols(v *ir.Value) int {
+	n, _ := v.Type.Dims[len(v.Type.Dims)-1].IsConst()
+	return n
+}
+
+func unexpected(v *ir.Value) error { return fmt.Errorf("no kernel of this kind does %s", v.Op.Name) }
+
+// norm reads a norm and returns its input.
+func (b *binding) norm(v *ir.Value, outer map[*ir.Value]*ir.Value) *ir.Value {
+	b.spec.Prologue = kernel.Prologue(v.Op.Name)
+	b.spec.Eps = v.Attrs.(*ir.NormAttrs).Eps
+	b.args[program.Gamma] = outer[v.Args[1]]
+	if len(v.Args) == 3 {
+		b.spec.Beta = true
+		b.args[program.Beta] = outer[v.Args[2]]
+	}
+	return v.Args[0]
+}
+
+func (b *binding) epilogue(op string) {
+	if b.spec.Epilogue != "" {
+		b.spec.Epilogue += "+"
+	}
+	b.spec.Epilogue += kernel.Epilogue(op)
+}
+
+func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	s := &b.spec
+	i := 0
+	for body[i].Op.Name != "linear" {
+		i++
+	}
+	l := body[i]
+	x := l.Args[0]
+	s.Math = x.Type.DType
+	if i > 0 {
+		switch x.Op.Name {
+		case "rmsnorm", "layernorm":
+			x = b.norm(x, outer)
+		case "cast":
+			x = x.Args[0]
+		default:
+			return unexpected(x)
+		}
+	}
+	s.In, s.K, s.N = x.Type.DType, cols(x), cols(l)
+	s.Weight = l.Args[1].Type.DType
+	b.args[program.Src], b.args[program.W] = outer[x], outer[l.Args[1]]
+	if len(l.Args) == 3 {
+		b.epilogue(kernel.Bias)
+		b.args[program.BiasW] = outer[l.Args[2]]
+	}
+	for _, v := range body[i+1:] {
+		switch v.Op.Name {
+		case "slice", "concat", "cast":
+		case "rope":
+			a := v.Attrs.(*ir.RopeAttrs)
+			if s.Heads == 0 {
+				b.epilogue(kernel.Rope)
+				s.Heads, s.HeadDim, b.theta = a.Heads, cols(v)/a.Heads, a.Theta
+				b.args[program.Pos] = outer[v.Args[1]]
+				continue
+			}
+			if a.Theta != b.theta || cols(v)/a.Heads != s.HeadDim || s.KVHeads != 0 {
+				return fmt.Errorf("queries and keys are rotated differently")
+			}
+			s.KVHeads = a.Heads
+		case "silu":
+			b.epilogue(kernel.SiLU)
+		case "glu":
+			if act := v.Attrs.(*ir.GluAttrs).Act; act != "" && act != "silu" {
+				return fmt.Errorf("no kernel does glu with act=%s", act)
+			}
+			b.epilogue(kernel.GLU)
+			s.N = cols(v)
+		case "add":
+			b.epilogue(kernel.Residual)
+			for _, a := range v.Args {
+				if outer[a] != nil {
+					b.args[program.Res] = outer[a]
+				}
+			}
+		default:
+			return unexpected(v)
+		}
+	}
+	return nil
+}
+
+func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	v := body[len(body)-1]
+	if v.Op.Name != "attention" {
+		return unexpected(v)
+	}
+	qkv := v.Args[0].Args[0]
+	a := v.Attrs.(*ir.AttentionAttrs)
+	s := &b.spec
+	s.In, s.Math = qkv.Type.DType, qkv.Type.DType
+	s.Heads, s.KVHeads, s.Scale = a.Heads, a.KVHeads, a.Scale
+	s.HeadDim = cols(v.Args[0]) / a.Heads
+	b.args[program.Src] = outer[qkv]
+	return nil
+}
+
+func bindRowwise(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	x := b.norm(body[0], outer)
+	b.spec.In, b.spec.K = x.Type.DType, cols(x)
+	b.args[program.Src] = outer[x]
+	return nil
+}
+
+func bindGather(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	s := &b.spec
+	for _, v := range body {
+		switch {
+		case v.Op.Name == "gather" && outer[v.Args[1]].Name == "positions":
+			s.Positions = true
+			b.args[program.PosTable], b.args[program.Pos] = outer[v.Args[0]], outer[v.Args[1]]
+		case v.Op.Name == "gather":
+			table := outer[v.Args[0]]
+			s.In, s.Weight, s.K = table.Type.DType, table.Type.DType, cols(table)
+			s.Table = kernel.RowMajor
+			b.args[program.Index] = outer[v.Args[1]]
+			if s.Activations = !weightOnly(table); s.Activations {
+				b.args[program.Src] = table
+			} else {
+				b.args[program.W] = table
+			}
+		case v.Op.Name == "cast" || v.Op.Name == "add":
+		default:
+			return unexpected(v)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package passes
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+)
+
+func formGroups(s *State) error {
+	for _, find := range []func(*former, *ir.Value) *members{findGemm, findAttention, findGather, findNorm} {
+		for _, anchor := range append([]*ir.Value(nil), s.Graph.Values...) {
+			f := &former{g: s.Graph, users: s.Graph.Users()}
+			if !slices.Contains(s.Graph.Values, anchor) {
+				continue
+			}
+			if m := find(f, anchor); m != nil {
+				if err := f.group(m); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+type former struct {
+	g     *ir.Graph
+	users map[*ir.Value][]*ir.Value
+}
+
+// members is a group to be: the values that go into it, and what it is called.
+type members struct {
+	kind   kernel.Kind
+	anchor *ir.Value
+	in     map[*ir.Value]bool
+	result *ir.Value
+}
+
+func newMembers(kind kernel.Kind, anchor *ir.Value) *members {
+	return &members{kind: kind, anchor: anchor, in: map[*ir.Value]bool{anchor: true}, result: anchor}
+}
+
+// only returns the single user of v, or nil when there are more or v is an output.
+func (f *former) only(v *ir.Value) *ir.Value {
+	if len(f.users[v]) != 1 || slices.Contains(f.g.Outputs, v) {
+		return nil
+	}
+	return f.users[v][0]
+}
+
+var norms = []string{"rmsnorm", "layernorm"}
+
+func findGemm(f *former, v *ir.Value) *members {
+	if v.Op.Name != "linear" {
+		return nil
+	}
+	m := newMembers(kernel.Gemm, v)
+	if x := v.Args[0]; f.only(x) == v && (slices.Contains(norms, x.Op.Name) || x.Op.Name == "cast") {
+		m.in[x] = true
+	}
+	for m.extend(f) {
+	}
+	return m
+}
+
+// extend takes the next elementwise operation into the epilogue. Columns that are sliced, rotated
+// and joined again, or sliced into gate and up, count as one operation.
+func (m *members) extend(f *former) bool {
+	if m.slices(f) {
+		return true
+	}
+	u := f.only(m.result)
+	if u == nil {
+		return false
+	}
+	switch u.Op.Name {
+	case "silu", "cast":
+	case "add": // the residual: a value of the residual stream, made before
+		other := u.Args[0]
+		if other == m.result {
+			other = u.Args[1]
+		}
+		if !other.Type.Equal(m.result.Type) || other == m.result {
+			return false
+		}
+	default:
+		return false
+	}
+	m.in[u] = true
+	m.result = u
+	return true
+}
+
+// slices handles: slices of the result, perhaps each with one rope, all read by one concat or glu.
+func (m *members) slices(f *former) bool {
+	var taken []*ir.Value
+	var end *ir.Value
+	for _, s := range f.users[m.result] {
+		if s.Op.Name != "slice" {
+			return false
+		}
+		taken = append(taken, s)
+		u := f.only(s)
+		if u != nil && u.Op.Name == "rope" {
+			taken = append(taken, u)
+			u = f.only(u)
+		}
+		if u == nil || (u.Op.Name != "concat" && u.Op.Name != "glu") || end != nil && u != end {
+			return false
+		}
+		end = u
+	}
+	if end == nil || slices.Contains(f.g.Outputs, m.result) {
+		return false
+	}
+	for _, t := range append(taken, end) {
+		m.in[t] = true
+	}
+	m.result = end
+	return true
+}
+
+func findAttention(_ *former, v *ir.Value) *members {
+	if v.Op.Name != "attention" {
+		return nil
+	}
+	m := newMembers(kernel.Attention, v)
+	for _, a := range v.Args[:3] {
+		m.in[a] = true // slices are views: other readers of the same columns have their own
+	}
+	return m
+}
+
+func findNorm(_ *former, v *ir.Value) *members {
+	if !slices.Contains(norms, v.Op.Name) {
+		return nil
+	}
+	return newMembers(kernel.Rowwise, v)
+}
+
+// findGather: a gather, the cast of its rows, and the position rows that are added to them.
+func findGather(f *former, v *ir.Value) *members {
+	if v.Op.Name != "gather" || v.Args[1].Name == "positions" {
+		return nil
+	}
+	m := newMembers(kernel.Gather, v)
+	for {
+		u := f.only(m.result)
+		if u == nil || u.Op.Name != "cast" && u.Op.Name != "add" {
+			return m
+		}
+		for _, a := range u.Args {
+			if a != m.result {
+				if a.Op.Name != "gather" || f.only(a) != u {
+					return m
+				}
+				m.in[a] = true
+			}
+		}
+		m.in[u] = true
+		m.result = u
+	}
+}
+
+// group replaces the members by one group value.
+func (f *former) group(m *members) error {
+	label := m.anchor.Name
+	if m.kind == kernel.Gather {
+		label = m.result.Name
+	}
+	var args, body []*ir.Value
+	for _, v := range f.g.Values {
+		if !m.in[v] {
+			continue
+		}
+		body = append(body, v)
+		for _, a := range v.Args {
+			if !m.in[a] && !slices.Contains(args, a) {
+				args = append(args, a)
+			}
+		}
+	}
+	names := map[*ir.Value]string{}
+	for _, v := range body {
+		names[v] = v.Name
+		v.Name = "grouped." + v.Name
+	}
+	b := f.g.BuildBefore(f.next(m.result))
+	g := b.Group(string(m.kind), label, args, func(b *ir.Builder, params []*ir.Value) *ir.Value {
+		in := map[*ir.Value]*ir.Value{}
+		for i, a := range args {
+			in[a] = params[i]
+		}
+		for _, v := range body {
+			var as []*ir.Value
+			for _, a := range v.Args {
+				as = append(as, in[a])
+			}
+			in[v] = b.Named(b.Op(v.Op.Name, v.Attrs, as...), names[v])
+		}
+		return in[m.result]
+	})
+	if err := b.Err(); err != nil {
+		return err
+	}
+	f.g.Replace(m.result, g)
+	f.g.Prune()
+	return nil
+}
+
+func (f *former) next(v *ir.Value) *ir.Value {
+	if i := slices.Index(f.g.Values, v); i+1 < len(f.g.Values) {
+		return f.g.Values[i+1]
+	}
+	return nil
+}
+
+// ensureGroups: whatever is not a source or a weight expression is in a group.
+func ensureGroups(s *State) error {
+	for _, v := range s.Graph.Values {
+		if v.Op.Kind != ir.Group && v.Op.Name != "input" && !weightOnly(v) {
+			return fmt.Errorf("%%%s = %s is in no group: no kernel does it", v.Name, v.Op.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package passes
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/bertc/bertc/program"
+)
+
+func planMemory(s *State) error {
+	p := s.Program
+	reuseResiduals(p)
+	shareBuffers(p)
+	placeBuffers(p)
+	return nil
+}
+
+// rename makes every step use buffer to instead of from, and drops from.
+func rename(p *program.Program, from, to string) {
+	for i := range p.Steps {
+		for j := range p.Steps[i].Args {
+			if a := &p.Steps[i].Args[j]; a.Operand.IsBuffer() && a.Name == from {
+				a.Name = to
+			}
+		}
+	}
+	p.Buffers = slices.DeleteFunc(p.Buffers, func(b program.Buffer) bool { return b.Name == from })
+}
+
+// reuseResiduals lets a step whose residual is not read again write the sum into its place: each
+// element is read and written by the same work item.
+func reuseResiduals(p *program.Program) {
+	for n := range p.Steps {
+		res, dst := p.Steps[n].Arg(program.Res), p.Steps[n].Arg(program.Dst)
+		if res == "" || res == dst || p.Buffer(res).Role != program.Temp || p.Buffer(dst).Role != program.Temp {
+			continue
+		}
+		again := slices.ContainsFunc(p.Steps[n+1:], func(s program.Step) bool {
+			return slices.ContainsFunc(s.Args, func(a program.Arg) bool { return a.Operand.IsBuffer() && a.Name == res })
+		})
+		if !again {
+			rename(p, dst, res)
+		}
+	}
+}
+
+// shareBuffers gives temporary results of one type that are never alive together, such as the
+// same step of every layer, one buffer.
+func shareBuffers(p *program.Program) {
+	for i := 0; i < len(p.Buffers); i++ {
+		a := p.Buffers[i]
+		for j := i + 1; a.Role == program.Temp && j < len(p.Buffers); {
+			b := p.Buffers[j]
+			lives := program.Lives(p)
+			if b.Role == program.Temp && b.Type.Equal(a.Type) && kernelOf(p, a.Name) == kernelOf(p, b.Name) && !program.Overlap(lives[i], lives[j]) {
+				rename(p, b.Name, a.Name)
+				continue
+			}
+			j++
+		}
+	}
+	for i := range p.Buffers {
+		b := &p.Buffers[i]
+		if name := layerPrefix.ReplaceAllString(b.Name, ""); name != b.Name && p.Buffer(name) == nil {
+			old := b.Name
+			b.Name = name
+			for n := range p.Steps {
+				for m := range p.Steps[n].Args {
+					if a := &p.Steps[n].Args[m]; a.Operand.IsBuffer() && a.Name == old {
+						a.Name = name
+					}
+				}
+			}
+		}
+	}
+}
+
+// kernelOf returns the kernel of the first step that writes the buffer.
+func kernelOf(p *program.Program, buffer string) string {
+	for _, s := range p.Steps {
+		if s.Arg(program.Dst) == buffer {
+			return s.Kernel
+		}
+	}
+	return ""
+}
+
+// placeBuffers puts the largest buffers first, each at the lowest offset where it meets no
+// buffer of the same area that is alive at the same time.
+func placeBuffers(p *program.Program) {
+	lives := program.Lives(p)
+	bySize := make([]int, len(p.Buffers))
+	for i := range bySize {
+		bySize[i] = i
+	}
+	size := func(i int) int { return (p.Buffers[i].RowBytes() + 3) / 4 * 4 }
+	sort.SliceStable(bySize, func(a, b int) bool { return size(bySize[a]) > size(bySize[b]) })
+	var placed []int
+	for _, i := range bySize {
+		b := &p.Buffers[i]
+		var taken [][2]int
+		for _, j := range placed {
+			if c := p.Buffers[j]; c.Symbol() == b.Symbol() && program.Overlap(lives[i], lives[j]) {
+				taken = append(taken, [2]int{c.Offset, c.Offset + size(j)})
+			}
+		}
+		slices.SortFunc(taken, func(x, y [2]int) int { return x[0] - y[0] })
+		b.Offset = 0
+		for _, t := range taken {
+			if b.Offset+size(i) <= t[0] {
+				break
+			}
+			b.Offset = max(b.Offset, t[1])
+		}
+		placed = append(placed, i)
+	}
+}
+
+func ensurePlanned(s *State) error {
+	for _, b := range s.Program.Buffers {
+		if b.Offset < 0 {
+			return fmt.Errorf("buffer %s has no offset", b.Name)
+		}
+	}
+	return program.Verify(s.Program)
+}

@@ -1,0 +1,314 @@
+package checkpoint
+
+// This file owns packing: checkpoint tensors go through the recipes of a program into the
+// packed weight file, a slab of rows at a time.
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/program"
+)
+
+// Source is where packing reads tensors from, by canonical name; a Checkpoint is one.
+type Source interface {
+	Tensor(name string) (Tensor, error)
+	Release(name string)
+}
+
+// PackOptions are the parts of a packed file that do not come from the checkpoint.
+type PackOptions struct {
+	ID       [32]byte                // identity of the package that the file belongs to
+	Blobs    map[string][]byte       // contents by the name that Weight.Blob gives
+	Progress func(done, total int64) // in bytes of data written; may be nil
+}
+
+// PackFile writes the packed file of recipes at path. It appears when it is complete.
+func PackFile(ctx context.Context, path string, src Source, recipes []program.Weight, o PackOptions) (m Manifest, err error) {
+	err = writeAtomic(path, func(f *os.File) error {
+		m, err = Pack(ctx, f, src, recipes, o)
+		return err
+	})
+	return m, err
+}
+
+// Pack writes the packed file of recipes to w. All recipes are checked against the source
+// before anything is written. The bytes depend on nothing but the arguments.
+func Pack(ctx context.Context, w io.WriterAt, src Source, recipes []program.Weight, o PackOptions) (Manifest, error) {
+	var m Manifest
+	var total int64
+	seen := map[string]bool{}
+	packers := make([]*packer, len(recipes))
+	for i, r := range recipes {
+		p, err := newPacker(r, src, o.Blobs)
+		if err == nil && seen[r.Name] {
+			err = fmt.Errorf("the name occurs twice")
+		}
+		if err != nil {
+			return m, fmt.Errorf("weight %q: %w", r.Name, err)
+		}
+		seen[r.Name] = true
+		packers[i] = p
+		m.Weights = append(m.Weights, PackedWeight{
+			Name: r.Name, DType: r.DType.String(), Shape: slices.Clone(r.Shape), Layout: string(r.Layout), Size: p.bytes,
+		})
+		total += p.bytes
+	}
+	m.place()
+	var done int64
+	for i, p := range packers {
+		at, crc := m.Weights[i].Offset, uint32(0)
+		err := p.pack(ctx, func(slab []byte) error {
+			if _, err := w.WriteAt(slab, at); err != nil {
+				return err
+			}
+			crc = crc32.Update(crc, castagnoli, slab)
+			at += int64(len(slab))
+			if done += int64(len(slab)); o.Progress != nil {
+				o.Progress(done, total)
+			}
+			return nil
+		})
+		if err != nil {
+			return m, err
+		}
+		m.Weights[i].CRC32C = crc
+		if _, err := w.WriteAt(make([]byte, roundUp(at, packAlign)-at), at); err != nil {
+			return m, err
+		}
+		for _, part := range p.recipe.Parts {
+			src.Release(part.Tensor)
+		}
+	}
+	_, err := w.WriteAt(m.header(o.ID), 0)
+	return m, err
+}
+
+// slabBytes is about how much of a weight is held in memory.
+const slabBytes = 16 << 20
+
+// elementTypes maps the element types that a recipe may have to those of the encoders.
+var elementTypes = map[ir.DType]DType{ir.F32: F32, ir.BF16: BF16, ir.F16: F16}
+
+// packer packs one weight.
+type packer struct {
+	recipe program.Weight
+	src    Source
+	bytes  int64  // size in the file
+	blob   []byte // of a blob
+
+	// Of the other kinds: rows and columns (1 for a vector), and the places of both.
+	rows, cols int
+	rowAt      []int
+	colAt      []int
+	block      int // rows of one outermost block, which is contiguous in the file
+	rowBytes   int64
+	element    DType
+}
+
+func newPacker(r program.Weight, src Source, blobs map[string][]byte) (*packer, error) {
+	p := &packer{recipe: r, src: src}
+	kinds := 0
+	for _, set := range []bool{len(r.Parts) > 0, r.Rope != nil, r.Blob != ""} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return nil, fmt.Errorf("expected exactly one of parts, rope and blob, found %d", kinds)
+	}
+	if r.Blob != "" {
+		blob, ok := blobs[r.Blob]
+		if !ok {
+			return nil, fmt.Errorf("blob %q is missing", r.Blob)
+		}
+		if !slices.Equal(r.Shape, []int{len(blob)}) {
+			return nil, fmt.Errorf("blob %q: expected shape %v, found %d bytes", r.Blob, r.Shape, len(blob))
+		}
+		p.blob, p.bytes = blob, int64(len(blob))
+		return p, nil
+	}
+	shape, err := recipeShape(r)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(shape, r.Shape) {
+		return nil, fmt.Errorf("expected shape %v, the parts make %v", r.Shape, shape)
+	}
+	for _, part := range r.Parts {
+		if part.Tensor == "" {
+			continue
+		}
+		t, err := src.Tensor(part.Tensor)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(t.Shape, part.Shape) {
+			return nil, fmt.Errorf("%s: tensor %q: expected shape %v, found %v", t.File, t.Name, part.Shape, t.Shape)
+		}
+		if decoders[t.DType] == nil {
+			return nil, fmt.Errorf("%s: tensor %q: dtype %s, expected F32, BF16 or F16", t.File, t.Name, t.DType)
+		}
+	}
+	var ok bool
+	if p.element, ok = elementTypes[r.DType]; !ok {
+		return nil, fmt.Errorf("dtype %s, expected f32, bf16 or f16", r.DType)
+	}
+	return p, p.place()
+}
+
+// place computes the places of rows and columns from the layout.
+func (p *packer) place() error {
+	l, shape := p.recipe.Layout, p.recipe.Shape
+	dims, err := l.Dims()
+	if err != nil {
+		return err
+	}
+	if len(dims) != len(shape) {
+		return fmt.Errorf("layout %q does not fit shape %v", l, shape)
+	}
+	p.rows, p.cols, p.colAt = shape[0], 1, []int{0}
+	one := []int{1}
+	if len(shape) == 2 {
+		p.cols, p.colAt, one = shape[1], l.Offsets(1, shape...), []int{1, 1}
+	}
+	p.rowAt = l.Offsets(0, shape...)
+	p.block = l.Padded(one...)[0]
+	elements := l.Len(shape...)
+	size := p.element.Size()
+	p.bytes = int64(elements) * size
+	p.rowBytes = p.bytes / int64(len(p.rowAt))
+	return nil
+}
+
+// recipeShape is the shape that the parts make, joined or interleaved.
+func recipeShape(r program.Weight) ([]int, error) {
+	if rope := r.Rope; rope != nil {
+		if rope.HeadDim < 2 || rope.HeadDim%2 != 0 || rope.Positions < 1 || !(rope.Theta > 0) {
+			return nil, fmt.Errorf("rope %+v is not possible", *rope)
+		}
+		return []int{rope.Positions, rope.HeadDim / 2}, nil
+	}
+	first := r.Parts[0].Shape
+	rows := 0
+	for _, part := range r.Parts {
+		s := part.Shape
+		if len(s) != len(first) || len(s) < 1 || len(s) > 2 || s[0] < 1 || s[len(s)-1] < 1 || !slices.Equal(s[1:], first[1:]) {
+			return nil, fmt.Errorf("part %q of shape %v cannot be joined to shape %v", part.Tensor, s, first)
+		}
+		if r.Interleave > 0 && s[0] != first[0] {
+			return nil, fmt.Errorf("part %q of shape %v cannot be interleaved with shape %v", part.Tensor, s, first)
+		}
+		rows += s[0]
+	}
+	if g := r.Interleave; g > 0 {
+		rows = (first[0] + g - 1) / g * g * len(r.Parts)
+	}
+	return append([]int{rows}, first[1:]...), nil
+}
+
+// pack makes the weight slab by slab. Layouts put the blocks of the first dimension outermost,
+// so that whole blocks of rows are contiguous in the file.
+func (p *packer) pack(ctx context.Context, write func(slab []byte) error) error {
+	if p.blob != nil || p.recipe.Blob != "" {
+		return write(p.blob)
+	}
+	fill, err := p.rowFiller()
+	if err != nil {
+		return err
+	}
+	step := max(1, int(slabBytes/(p.rowBytes*int64(p.block)))) * p.block
+	slab := make([]byte, int64(min(step, len(p.rowAt)))*p.rowBytes)
+	workers := runtime.GOMAXPROCS(0)
+	for first := 0; first < len(p.rowAt); first += step {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		last := min(first+step, len(p.rowAt))
+		slab := slab[:int64(last-first)*p.rowBytes]
+		clear(slab)
+		var wait sync.WaitGroup
+		for w := range workers {
+			lo, hi := first+(last-first)*w/workers, first+(last-first)*(w+1)/workers
+			wait.Go(func() {
+				row := make([]float32, p.cols)
+				for n := lo; n < min(hi, p.rows); n++ {
+					if fill(n, row) {
+						encoders[p.element](slab, row, p.rowAt[n]-p.rowAt[first], p.colAt)
+					}
+				}
+			})
+		}
+		wait.Wait()
+		if err := write(slab); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rowFiller returns a function that computes one row; it returns false for a row of zeros.
+func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
+	if r := p.recipe.Rope; r != nil {
+		return func(n int, row []float32) bool { ropeRow(*r, n, row); return true }, nil
+	}
+	type part struct {
+		rows   int
+		data   []byte
+		stride int
+		decode func([]float32, []byte)
+	}
+	var parts []part
+	for _, s := range p.recipe.Parts {
+		q := part{rows: s.Shape[0]}
+		if s.Tensor != "" {
+			t, err := p.src.Tensor(s.Tensor)
+			if err != nil {
+				return nil, err
+			}
+			q.data, q.stride, q.decode = t.Data, p.cols*int(t.DType.Size()), decoders[t.DType]
+		}
+		parts = append(parts, q)
+	}
+	g := p.recipe.Interleave
+	return func(n int, row []float32) bool {
+		var q part
+		if g > 0 {
+			q = parts[n/g%len(parts)]
+			n = n/(g*len(parts))*g + n%g
+		} else {
+			for _, q = range parts {
+				if n < q.rows {
+					break
+				}
+				n -= q.rows
+			}
+		}
+		if q.decode == nil || n >= q.rows {
+			return false
+		}
+		q.decode(row, q.data[n*q.stride:])
+		return true
+	}, nil
+}
+
+// ropeRow computes the cosines or sines of one position.
+func ropeRow(r program.Rope, position int, row []float32) {
+	f := math.Cos
+	if r.Sin {
+		f = math.Sin
+	}
+	for j := range row {
+		row[j] = float32(f(float64(position) * math.Pow(r.Theta, -2*float64(j)/float64(r.HeadDim))))
+	}
+}
+
+var _ Source = (*Checkpoint)(nil)

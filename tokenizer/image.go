@@ -58,7 +58,7 @@ const (
 type Settings struct {
 	UnkScore     float64          // score of a character that no piece covers
 	UnkID        int32            // id of the unknown token
-	MaxPiece     uint32           // length of the longest piece in code points
+	MaxPiece     uint32           // length of the longest piece in code points, at least 1
 	Prefix       Prefix           // what is put before each stretch of text
 	MapSpaces    uint32           // 1: U+0020 becomes ▁
 	ByteFallback uint32           // 1: unknown characters become byte tokens
@@ -268,7 +268,7 @@ func (im *Image) check() error {
 	isIDOrNone := func(id int32) bool { return id >= noID && int(id) < vocab }
 
 	if vocab > math.MaxInt32 || !isID(im.UnkID) || im.Prefix >= prefixCount ||
-		im.MaxPiece > math.MaxInt32 || im.MapSpaces > 1 || im.ByteFallback > 1 || im.HasDecoder > 1 {
+		im.MaxPiece == 0 || im.MaxPiece > math.MaxInt32 || im.MapSpaces > 1 || im.ByteFallback > 1 || im.HasDecoder > 1 {
 		return fail("settings")
 	}
 	for _, id := range im.Roles {

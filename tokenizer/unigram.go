@@ -52,12 +52,11 @@ func (s *scratch) large() bool {
 
 // child returns the child of the unit at for the character code c.
 func (im *Image) child(at uint32, c uint16) (uint32, bool) {
-	base := root
+	next := uint32(c)
 	if at != root {
-		base = im.Units[at].Base
+		next += im.Units[at].Base
 	}
-	next := base + uint32(c)
-	if uint64(next) >= uint64(len(im.Units)) || im.Units[next].Check != at || next == root {
+	if next == root || uint64(next) >= uint64(len(im.Units)) || im.Units[next].Check != at {
 		return root, false
 	}
 	return next, true
@@ -132,76 +131,64 @@ func (t *Tokenizer) hasPrefix(text string) bool {
 func (g *segment) run(s *scratch) {
 	units, codes := g.t.im.Units, g.codes
 	maxPiece, unkScore := int(g.t.im.MaxPiece), g.t.im.UnkScore
-	lattice := s.lattice
-	begin, reach := 0, 0 // character of lattice[0], last node in use
-	for i := 0; i <= len(codes); i++ {
+	begin, reach := 0, 0 // character of the node 0, last node in use
+	lattice := room(s.lattice, 1)
+	lattice[0] = node{}
+	for i := range codes {
 		at := i - begin
-		if at == reach {
-			score := 0.0
-			if i > 0 {
-				score = lattice[at].score
-				g.handOut(s, lattice[:at+1], begin)
-				if g.out.full() {
-					break
-				}
+		if at == reach { // no piece spans this place
+			s.lattice = lattice
+			g.handOut(s, lattice[:at+1], begin)
+			if g.out.full() {
+				return
 			}
+			lattice[0] = node{score: lattice[at].score}
 			begin, at, reach = i, 0, 0
-			lattice = room(lattice, maxPiece+2)
-			lattice[0] = node{score: score}
 		}
-		if i == len(codes) {
-			break
-		}
-		limit := min(len(codes), i+maxPiece)
-		lattice = room(lattice, at+maxPiece+2)
+		end := i + min(maxPiece, len(codes)-i)
+		lattice = room(lattice, end-begin+1)
 		here := lattice[at].score
 
-		// The first character: its own piece, or the unknown one.
-		unit, score := root, unkScore
-		walking := false
-		if c := uint32(codes[i]); uint64(c) < uint64(len(units)) && c != root {
-			if u := &units[c]; u.Check == root {
-				walking = true
-				if u.Score > math.Inf(-1) {
-					unit, score = c, u.Score
-				}
+		// The first character is the only one that may be unknown. Its unit
+		// is its code, because the root has base 0.
+		unit, score, piece := root, unkScore, false
+		if c := uint32(codes[i]); c != 0 && uint64(c) < uint64(len(units)) && units[c].Check == root {
+			piece = true
+			if units[c].Score > math.Inf(-1) {
+				unit, score = c, units[c].Score
 			}
 		}
-		k := at + 1
-		if k > reach {
-			reach = k
-			lattice[k] = node{math.Inf(-1), root, uint32(at)}
+		to := at + 1
+		if to > reach {
+			reach = to
+			lattice[to] = node{math.Inf(-1), root, uint32(at)}
 		}
-		if sum := here + score; sum > lattice[k].score {
-			lattice[k] = node{sum, unit, uint32(at)}
+		if sum := here + score; sum > lattice[to].score {
+			lattice[to] = node{sum, unit, uint32(at)}
 		}
-		if !walking {
+		if !piece {
 			continue
 		}
-		// Longer pieces.
 		parent := uint32(codes[i])
-		base := units[parent].Base
-		for j := i + 1; j < limit; j++ {
-			next := base + uint32(codes[j])
-			if uint64(next) >= uint64(len(units)) {
+		for _, c := range codes[i+1 : end] {
+			next := units[parent].Base + uint32(c)
+			if uint64(next) >= uint64(len(units)) || units[next].Check != parent {
 				break
 			}
-			u := &units[next]
-			if u.Check != parent {
-				break
+			to++
+			if to > reach {
+				reach = to
+				lattice[to] = node{math.Inf(-1), root, uint32(to - 1)}
 			}
-			k++
-			if k > reach {
-				reach = k
-				lattice[k] = node{math.Inf(-1), root, uint32(k - 1)}
+			// Where no piece ends the score is -Inf and so is the sum.
+			if sum := here + units[next].Score; sum > lattice[to].score {
+				lattice[to] = node{sum, next, uint32(at)}
 			}
-			if sum := here + u.Score; sum > lattice[k].score {
-				lattice[k] = node{sum, next, uint32(at)}
-			}
-			parent, base = next, u.Base
+			parent = next
 		}
 	}
 	s.lattice = lattice
+	g.handOut(s, lattice[:reach+1], begin)
 	if !g.out.full() {
 		g.endUnknown()
 	}

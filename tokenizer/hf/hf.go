@@ -94,6 +94,8 @@ type builder struct {
 	texts []string         // of all tokens, by id
 	ids   map[string]int32 // of all tokens
 	roles []namedFile
+
+	startOrSpace bool // the normalizer has a Replace of textStartOrSpace
 }
 
 func build(data []byte, configs []namedFile) ([]byte, error) {

@@ -17,6 +17,7 @@ const (
 	// else: "^" matches after every newline too, which the look-behind undoes.
 	textStart = `(?<!\n)^`
 	// textStartOrSpace is the same with the space, in one of LLM-jp's scripts.
+	// It does not match a space at the start, so another Replace must.
 	textStartOrSpace = textStart + `| `
 	// maxNesting bounds how deep a Sequence may lie in another.
 	maxNesting = 8
@@ -57,7 +58,15 @@ func readReplace(data json.RawMessage) (text string, regex bool, content string,
 	return text, regex, *r.Content, err
 }
 
-func (b *builder) readNormalizer(data json.RawMessage) error { return b.normalizer(data, 0) }
+func (b *builder) readNormalizer(data json.RawMessage) error {
+	if err := b.normalizer(data, 0); err != nil {
+		return err
+	}
+	if b.startOrSpace && b.image.MapSpaces == 0 {
+		return fmt.Errorf("Replace: pattern %q without a Replace of %q is not supported", textStartOrSpace, " ")
+	}
+	return nil
+}
 
 func (b *builder) normalizer(data json.RawMessage, depth int) error {
 	if isNull(data) {
@@ -106,8 +115,12 @@ func (b *builder) normalizerReplace(data json.RawMessage, _ int) error {
 		return nil
 	case regex && text == textStart:
 		return b.setPrefix(tokenizer.PrefixInsert)
+	case regex && text == textStartOrSpace:
+		b.startOrSpace = true
+		return b.setPrefix(tokenizer.PrefixInsert)
 	}
-	return fmt.Errorf("Replace: pattern %q is not supported (supported: %q as a Regex, %q)", text, textStart, " ")
+	return fmt.Errorf("Replace: pattern %q is not supported (supported: %q and %q as a Regex, %q)",
+		text, textStart, textStartOrSpace, " ")
 }
 
 func (b *builder) normalizerPrepend(data json.RawMessage, _ int) error {

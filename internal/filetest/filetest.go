@@ -14,6 +14,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -128,15 +129,25 @@ func (f *File) WantError(t *testing.T, name string, line int, err error) {
 	f.Want(t, name, mark(f.Get(t, name), line, err))
 }
 
+// Unmark returns text without error marks, as the code under test should see it.
+func Unmark(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if clean, _, ok := strings.Cut(line, errorMark); ok {
+			line = strings.TrimRight(clean, " ") + "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // mark returns text with err as its only error mark, at the end of the line.
 func mark(text string, line int, err error) string {
-	lines := strings.SplitAfter(text, "\n")
-	for i, l := range lines {
-		if clean, _, ok := strings.Cut(l, errorMark); ok {
-			lines[i] = strings.TrimRight(clean, " ") + "\n"
-		}
-	}
+	lines := slices.Collect(strings.Lines(Unmark(text)))
 	if err != nil {
+		if lines == nil {
+			lines = []string{""}
+		}
 		i := min(max(line, 1), len(lines)) - 1
 		lines[i] = strings.TrimRight(lines[i], " \n") + " " + errorMark + err.Error() + "\n"
 	}

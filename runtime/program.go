@@ -15,7 +15,8 @@ type Module struct {
 	// EncodeSteps is how many of Steps make the hidden states. Those after it are the
 	// masked-language head: they run on rows that the caller selects.
 	EncodeSteps int
-	// Hidden and Logits are the buffers of the results; Logits is 0 without a head.
+	// Hidden and Logits are the buffers of the results, f32 without gaps between rows; Logits is
+	// 0 without a head.
 	Hidden, Logits BufferID
 	// IDs, Positions (i32, one a token) and Rows (i32, one a selected row) are the buffers of
 	// the inputs; Positions and Rows are 0 when the program does not read them.
@@ -46,10 +47,11 @@ const (
 
 // Buffer is a part of the arena: Rows(extent) rows of RowBytes. It begins at Offset bytes times
 // the session's row capacity of its extent; tokens and picked rows have areas of their own.
+// Capacities are multiples of 16 and offsets multiples of 4, so buffers begin on a cache line.
 type Buffer struct {
 	Name     string
 	Extent   Extent
-	RowBytes int
+	RowBytes int // at least Cols elements
 	Offset   int // per row of capacity, a multiple of 4
 	DType    DType
 	Cols     int
@@ -129,6 +131,7 @@ type Kernel struct {
 
 	AddPositions bool // gather: add rows of PosTable
 	PanelTable   bool // gather: the table has the panel layout of a matmul's weights
+	Activations  bool // gather: the table is the buffer Src, dense rows of K elements of dtype In
 }
 
 // A Tier is one kernel set: the functions of every kernel for one instruction-set level.

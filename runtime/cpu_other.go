@@ -1,0 +1,9 @@
+//go:build !amd64 && !arm64
+
+package rt
+
+// pause tells the core that the caller spins, where Go has an instruction for it.
+func pause() {}
+
+// hasFeature reports whether the CPU has a feature beyond the baseline of GOARCH.
+func hasFeature(string) bool { return false }

@@ -1,0 +1,83 @@
+package rt
+
+import "unsafe"
+
+// This file is the loop around the functions of a matmul. A work item is a block of rows by a
+// run of weight panels. Items of one block of rows follow each other, so that a worker that takes
+// several packs the rows once. How the work is cut never changes a result: every element is one
+// sum over K in order, whoever makes it.
+
+// callMACs bounds the multiply-accumulates of one kernel call, because a call cannot be
+// preempted: at 120 G/s of a core with AVX-512 it takes 70 µs.
+const callMACs = 8 << 20
+
+// itemsPerWorker is how many items a worker should get at least, so that the last ones do not
+// leave the others waiting for long.
+const itemsPerWorker = 8
+
+//go:noinline
+func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }
+
+func (s *Session) gemmItems() int {
+	g := &s.grid
+	blocks := ceilDiv(g.rows, g.impl.BlockM)
+	even := ceilDiv(blocks*g.kernel.Panels, itemsPerWorker*s.width())
+	g.chunk = min(g.impl.BlockN, roundUp(even, g.kernel.Group))
+	g.across = ceilDiv(g.kernel.Panels, g.chunk)
+	return blocks * g.across
+}
+
+func (s *Session) gemmItem(w *worker, item int) {
+	g := &s.grid
+	k, im, step := g.kernel, g.impl, g.step
+	a, l := &w.gemm, &s.model.layouts[step.Kernel]
+	block, first := item/g.across, item%g.across*g.chunk
+	row := block * im.BlockM
+	rows, panels := min(im.BlockM, g.rows-row), min(g.chunk, k.Panels-first)
+
+	packed := w.part(l, partA)
+	if w.rowBlock != block {
+		a.Rows, a.A = rows, packed
+		a.Src, a.SrcStride = s.rowsOf(step.Src, row)
+		a.Gamma, a.Beta = s.weight(step.Gamma), s.weight(step.Beta)
+		callGemm(im.Prologue, a)
+		w.rowBlock = block
+	}
+
+	a.Tile = w.part(l, partTile)
+	a.Cos, a.Sin = s.weight(step.Cos), s.weight(step.Sin)
+	weights, bias := s.weight(step.W), s.weight(step.Bias)
+	rowsPerCall, panelsPerCall := gemmCall(k, im, rows)
+	for p := first; p < first+panels; p += panelsPerCall {
+		a.Panels = min(panelsPerCall, first+panels-p)
+		a.B = unsafe.Add(weights, p*k.PanelBytes)
+		a.Col = p * k.PanelOut
+		if k.Bias {
+			a.Bias = unsafe.Add(bias, 4*panelN*p)
+		}
+		for r := 0; r < rows; r += rowsPerCall {
+			a.Rows = min(rowsPerCall, rows-r)
+			a.A = unsafe.Add(packed, 4*r*k.KPad)
+			a.Dst, a.DstStride = s.rowsOf(step.Dst, row+r)
+			a.Dst = unsafe.Add(a.Dst, a.Col*k.Out.Size())
+			if k.Residual {
+				a.Res, a.ResStride = s.rowsOf(step.Res, row+r)
+				a.Res = unsafe.Add(a.Res, 4*a.Col)
+			}
+			if k.Rope {
+				a.Pos, _ = s.rowsOf(step.Pos, row+r)
+			}
+			callGemm(im.Block, a)
+		}
+	}
+}
+
+// gemmCall returns the rows and panels of one call: whole groups of panels, and all rows unless
+// a single group would take too long.
+func gemmCall(k *Kernel, im *Impl, rows int) (rowsPerCall, panelsPerCall int) {
+	group := panelN * k.KPad * k.Group
+	if groups := callMACs / (rows * group); groups > 0 {
+		return rows, groups * k.Group
+	}
+	return max(1, callMACs/(group*im.MicroM)) * im.MicroM, k.Group
+}

@@ -1,0 +1,101 @@
+package rt
+
+import "unsafe"
+
+// This file plans memory: the arena of a session and the scratch of a worker.
+//
+// An arena is one block: the area of the tokens, the area of the picked rows, the tables of the
+// sequences, and the scratch of the calling goroutine. An area has one capacity, the number of
+// rows rounded up to rowAlign; a buffer begins at its offset times that capacity.
+
+// rowAlign is the multiple to which capacities are rounded, so that every buffer begins on a
+// cache line: offsets are multiples of 4 bytes a row.
+const rowAlign = 16
+
+// MemoryPlan is what a session takes outside the Go heap.
+type MemoryPlan struct {
+	Tokens  int // bytes of the buffers with a row for each token
+	Picked  int // bytes of the buffers with a row for each selected row
+	Tables  int // bytes of the tables of sequences
+	Scratch int // bytes of the calling goroutine's scratch; each helper of the model has as much
+}
+
+// Total is the size of the session's arena.
+func (p MemoryPlan) Total() int { return p.Tokens + p.Picked + p.Tables + p.Scratch }
+
+// MemoryPlan returns the memory of a session for so many tokens and selected rows.
+func (m *Model) MemoryPlan(tokens, picked int) MemoryPlan {
+	return MemoryPlan{
+		Tokens:  areaBytes(m.mod, Tokens, tokens),
+		Picked:  areaBytes(m.mod, Picked, picked),
+		Tables:  2 * tableBytes(tokens),
+		Scratch: m.scratch,
+	}
+}
+
+func capacity(rows int) int { return roundUp(rows, rowAlign) }
+
+// areaBytes returns the bytes of all buffers of an extent.
+func areaBytes(mod *Module, e Extent, rows int) int {
+	perRow := 0
+	for i := range mod.Buffers {
+		if b := &mod.Buffers[i]; b.Extent == e {
+			perRow = max(perRow, b.Offset+roundUp(b.RowBytes, 4))
+		}
+	}
+	return perRow * capacity(rows)
+}
+
+// tableBytes returns the bytes of a table with an entry for each sequence and one more.
+func tableBytes(tokens int) int { return roundUp(4*(tokens+1), cacheLine) }
+
+// The parts of a worker's scratch. A matmul has partA and partTile, attention the others.
+const (
+	partA = iota
+	partTile
+	partQ = iota - 2
+	partK
+	partV
+	partS
+	partO
+	partMax
+	partSum
+	parts
+)
+
+// layout is where the parts of one kernel's scratch begin.
+type layout [parts]int
+
+// attentionQueries returns the queries of a work item: its rows are the heads of each.
+func attentionQueries(k *Kernel, im *Impl) int {
+	rows := min(im.BlockM, max(1, callMACs/(2*im.BlockN*k.HeadDim)))
+	return max(1, rows/(k.Heads/k.KVHeads))
+}
+
+// scratchLayout lays out the scratch of a kernel and returns its size.
+func scratchLayout(k *Kernel, im *Impl) (l layout, size int) {
+	var sizes layout
+	switch k.Kind {
+	case Gemm:
+		sizes[partA] = im.BlockM * k.KPad
+		sizes[partTile] = im.MicroM * k.Group * panelN
+	case Attention:
+		rows := roundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
+		width := roundUp(k.HeadDim, panelN)
+		sizes[partQ] = rows * k.HeadDim
+		sizes[partK] = im.BlockN * k.HeadDim
+		sizes[partV] = im.BlockN * width
+		sizes[partS] = rows * im.BlockN
+		sizes[partO] = rows * width
+		sizes[partMax] = rows
+		sizes[partSum] = rows
+	}
+	for part, n := range sizes {
+		l[part] = size
+		size += roundUp(4*n, cacheLine)
+	}
+	return l, size
+}
+
+// part returns a part of the worker's scratch.
+func (w *worker) part(l *layout, part int) unsafe.Pointer { return unsafe.Add(w.scratch, l[part]) }

@@ -45,7 +45,7 @@ type addedFlag struct {
 func (b *builder) readAddedTokens(data json.RawMessage) error {
 	var list []addedToken
 	if !isNull(data) {
-		if err := json.Unmarshal(data, &list); err != nil {
+		if err := unmarshal(data, &list); err != nil {
 			return err
 		}
 	}

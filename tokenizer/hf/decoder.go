@@ -48,7 +48,7 @@ func (b *builder) decoderSequence(data json.RawMessage, depth int) error {
 	var s struct {
 		Decoders []json.RawMessage `json:"decoders"`
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
+	if err := unmarshal(data, &s); err != nil {
 		return err
 	}
 	for _, d := range s.Decoders {
@@ -79,7 +79,8 @@ func (b *builder) decoderReplace(data json.RawMessage, _ int) error {
 		b.addStep(tokenizer.Step{Op: tokenizer.OpReplaceStart}, " ", content)
 		return nil
 	}
-	return fmt.Errorf("Replace: pattern %q is not supported (supported: a String, one character, %q)", text, textStart+" ")
+	return fmt.Errorf("Replace: pattern %q is not supported (supported: a String, a Regex of one space or one non-ASCII character, %q)",
+		text, textStart+" ")
 }
 
 func (b *builder) decoderStrip(data json.RawMessage, _ int) error {
@@ -88,7 +89,7 @@ func (b *builder) decoderStrip(data json.RawMessage, _ int) error {
 		Start   *uint32 `json:"start"`
 		Stop    *uint32 `json:"stop"`
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
+	if err := unmarshal(data, &s); err != nil {
 		return err
 	}
 	if utf8.RuneCountInString(s.Content) != 1 || s.Start == nil || s.Stop == nil {
@@ -100,7 +101,7 @@ func (b *builder) decoderStrip(data json.RawMessage, _ int) error {
 
 func (b *builder) decoderMetaspace(data json.RawMessage, _ int) error {
 	var m metaspaceSettings
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := unmarshal(data, &m); err != nil {
 		return err
 	}
 	scheme, err := m.scheme()

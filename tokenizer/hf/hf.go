@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/bertc/bertc/tokenizer"
@@ -118,7 +119,7 @@ func (b *builder) read(data []byte) error {
 		return errors.New("it is not valid UTF-8")
 	}
 	var d document
-	if err := json.Unmarshal(data, &d); err != nil {
+	if err := unmarshal(data, &d); err != nil {
 		return err
 	}
 	if d.Version != "" && d.Version != "1.0" {
@@ -143,6 +144,20 @@ func (b *builder) read(data []byte) error {
 	return nil
 }
 
+// unmarshal is json.Unmarshal with an error that does not speak of Go types.
+func unmarshal(data []byte, v any) error {
+	err := json.Unmarshal(data, v)
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	where := "it"
+	if wrong.Field != "" {
+		where = strconv.Quote(wrong.Field)
+	}
+	return fmt.Errorf("%s is a JSON %s where another type belongs", where, wrong.Value)
+}
+
 // isNull reports whether a component is missing or null.
 func isNull(data json.RawMessage) bool { return len(data) == 0 || string(data) == "null" }
 
@@ -153,7 +168,7 @@ func typeOf[T any](data json.RawMessage, supported map[string]T, names string) (
 		Type string `json:"type"`
 	}
 	var none T
-	if err := json.Unmarshal(data, &c); err != nil {
+	if err := unmarshal(data, &c); err != nil {
 		return none, err
 	}
 	entry, ok := supported[c.Type]

@@ -28,12 +28,12 @@ type piece struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *piece) UnmarshalJSON(data []byte) error {
 	var pair []json.RawMessage
-	if err := json.Unmarshal(data, &pair); err != nil {
+	if err := unmarshal(data, &pair); err != nil {
 		return err
 	}
 	var text *string
 	var score *float64
-	if len(pair) != 2 || json.Unmarshal(pair[0], &text) != nil || json.Unmarshal(pair[1], &score) != nil ||
+	if len(pair) != 2 || unmarshal(pair[0], &text) != nil || unmarshal(pair[1], &score) != nil ||
 		text == nil || score == nil {
 		return fmt.Errorf("vocab: entry %.60s is not a text and a score", data)
 	}
@@ -53,7 +53,7 @@ func (b *builder) readModel(data json.RawMessage) error {
 		Vocab        []piece `json:"vocab"`
 		ByteFallback bool    `json:"byte_fallback"`
 	}
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := unmarshal(data, &m); err != nil {
 		return err
 	}
 	if len(m.Vocab) == 0 {

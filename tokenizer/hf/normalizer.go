@@ -48,7 +48,7 @@ type replace struct {
 
 func readReplace(data json.RawMessage) (text string, regex bool, content string, err error) {
 	var r replace
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := unmarshal(data, &r); err != nil {
 		return "", false, "", err
 	}
 	if r.Content == nil {
@@ -59,6 +59,9 @@ func readReplace(data json.RawMessage) (text string, regex bool, content string,
 }
 
 func (b *builder) readNormalizer(data json.RawMessage) error {
+	if isNull(data) {
+		return nil
+	}
 	if err := b.normalizer(data, 0); err != nil {
 		return err
 	}
@@ -69,9 +72,6 @@ func (b *builder) readNormalizer(data json.RawMessage) error {
 }
 
 func (b *builder) normalizer(data json.RawMessage, depth int) error {
-	if isNull(data) {
-		return nil
-	}
 	if depth > maxNesting {
 		return fmt.Errorf("a Sequence more than %d deep is not supported", maxNesting)
 	}
@@ -90,7 +90,7 @@ func (b *builder) normalizerSequence(data json.RawMessage, depth int) error {
 	var s struct {
 		Normalizers []json.RawMessage `json:"normalizers"`
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
+	if err := unmarshal(data, &s); err != nil {
 		return err
 	}
 	for _, n := range s.Normalizers {
@@ -127,7 +127,7 @@ func (b *builder) normalizerPrepend(data json.RawMessage, _ int) error {
 	var p struct {
 		Prepend string `json:"prepend"`
 	}
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := unmarshal(data, &p); err != nil {
 		return err
 	}
 	if p.Prepend != metaspace {
@@ -180,7 +180,7 @@ func (b *builder) readPreTokenizer(data json.RawMessage) error {
 		return err
 	}
 	var m metaspaceSettings
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := unmarshal(data, &m); err != nil {
 		return err
 	}
 	scheme, err := m.scheme()

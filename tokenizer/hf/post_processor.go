@@ -45,7 +45,7 @@ func (b *builder) readPostProcessor(data json.RawMessage) error {
 		Pair          []templatePiece         `json:"pair"`
 		SpecialTokens map[string]specialToken `json:"special_tokens"`
 	}
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := unmarshal(data, &p); err != nil {
 		return err
 	}
 	for _, t := range []struct {

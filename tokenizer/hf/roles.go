@@ -31,7 +31,7 @@ func (b *builder) setRoles() error {
 	}
 	for _, file := range b.roles {
 		var config map[string]json.RawMessage
-		if err := json.Unmarshal(file.data, &config); err != nil {
+		if err := unmarshal(file.data, &config); err != nil {
 			return fmt.Errorf("%s: %w", file.name, err)
 		}
 		for role, r := range roles {
@@ -58,11 +58,11 @@ func (b *builder) setRoles() error {
 // other way does its name in a text become the token.
 func (b *builder) namedToken(data json.RawMessage) (int32, error) {
 	var name string
-	if json.Unmarshal(data, &name) != nil {
+	if unmarshal(data, &name) != nil {
 		var token struct {
 			Content string `json:"content"`
 		}
-		if err := json.Unmarshal(data, &token); err != nil {
+		if err := unmarshal(data, &token); err != nil {
 			return 0, err
 		}
 		name = token.Content

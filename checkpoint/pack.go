@@ -26,7 +26,7 @@ type Source interface {
 
 // PackOptions are the parts of a packed file that do not come from the checkpoint.
 type PackOptions struct {
-	ID       [32]byte                // identity of the package that the file belongs to
+	ID       func(Manifest) [32]byte // identity of the package that the file belongs to, asked for when all data is written; nil is zeros
 	Blobs    map[string][]byte       // contents by the name that Weight.Blob gives
 	Progress func(done, total int64) // in bytes of data written; may be nil
 }
@@ -88,7 +88,11 @@ func Pack(ctx context.Context, w io.WriterAt, src Source, recipes []program.Weig
 			src.Release(part.Tensor)
 		}
 	}
-	_, err := w.WriteAt(m.header(o.ID), 0)
+	var id [32]byte
+	if o.ID != nil {
+		id = o.ID(m)
+	}
+	_, err := w.WriteAt(m.header(id), 0)
 	return m, err
 }
 

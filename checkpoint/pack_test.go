@@ -78,7 +78,7 @@ func TestPack(t *testing.T) {
 		{Name: "tokenizer", Blob: "tokenizer", DType: ir.I8, Shape: []int{5}, Layout: kernel.Vector},
 	}
 	path := filepath.Join(t.TempDir(), "model.weights")
-	options := PackOptions{ID: [32]byte{1, 2, 3}, Blobs: map[string][]byte{"tokenizer": []byte("hello")}}
+	options := PackOptions{ID: func(Manifest) [32]byte { return [32]byte{1, 2, 3} }, Blobs: map[string][]byte{"tokenizer": []byte("hello")}}
 	m, err := PackFile(context.Background(), path, c, recipes, options)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestPack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkPackedHeader(t, file, m, options.ID)
+	checkPackedHeader(t, file, m, [32]byte{1, 2, 3})
 
 	// What the recipes mean, row-major, element by element.
 	numbers := func(name string) []float32 {

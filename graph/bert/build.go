@@ -14,7 +14,7 @@ const (
 	// Encoder: hidden states only.
 	Encoder Task = "encoder"
 	// MaskedLM: hidden states, and logits over the vocabulary for picked rows.
-	MaskedLM Task = "masked-lm"
+	MaskedLM Task = "masked_lm"
 )
 
 // MaxTokens is the largest batch, in tokens, that a graph is built for, and MaxSequences the
@@ -39,7 +39,7 @@ func Build(cfg Config, task Task) (*ir.Graph, error) {
 		return nil, fmt.Errorf("graph: task %s: the checkpoint has no masked-language head", task)
 	}
 	b := ir.NewBuilder(string(task))
-	g := builder{Builder: b, cfg: cfg}
+	g := builder{Builder: b, cfg: cfg, weights: map[string]*ir.Value{}}
 	g.tokens = b.Symbol("T", 1, MaxTokens)
 	seqs := b.Symbol("B", 1, MaxSequences)
 	ids := b.Input("ids", i32(g.tokens))
@@ -65,6 +65,16 @@ type builder struct {
 	cfg                Config
 	tokens             ir.Dim
 	positions, offsets *ir.Value
+	weights            map[string]*ir.Value
+}
+
+// weight returns the weight of that name, the same value each time: the decoder is tied to the
+// embedding table.
+func (g builder) weight(name string, dims ...int) *ir.Value {
+	if g.weights[name] == nil {
+		g.weights[name] = g.Weight(name, f32(dims...))
+	}
+	return g.weights[name]
 }
 
 func i32(d ir.Dim) ir.Type { return ir.Type{DType: ir.I32, Dims: []ir.Dim{d}} }
@@ -79,30 +89,30 @@ func f32(dims ...int) ir.Type {
 
 func (g builder) embed(ids *ir.Value) *ir.Value {
 	c := g.cfg
-	x := g.Op("gather", nil, g.Weight("embeddings.word_embeddings.weight", f32(c.EmbeddingRows, c.HiddenSize)), ids)
+	x := g.Op("gather", nil, g.weight("embeddings.word_embeddings.weight", c.EmbeddingRows, c.HiddenSize), ids)
 	if c.Positions == Absolute {
-		table := g.Weight("embeddings.position_embeddings.weight", f32(c.MaxPositionEmbeddings, c.HiddenSize))
+		table := g.weight("embeddings.position_embeddings.weight", c.MaxPositionEmbeddings, c.HiddenSize)
 		x = g.Op("add", nil, x, g.Op("gather", nil, table, g.positions))
 	}
 	return g.Named(x, "embed")
 }
 
 func (g builder) norm(name string, x *ir.Value, bias bool) *ir.Value {
-	args := []*ir.Value{x, g.Weight(name+".weight", f32(g.cfg.HiddenSize))}
+	args := []*ir.Value{x, g.weight(name+".weight", g.cfg.HiddenSize)}
 	op := "rmsnorm"
 	if g.cfg.NormType == LayerNorm {
 		op = "layernorm"
 		if bias {
-			args = append(args, g.Weight(name+".bias", f32(g.cfg.HiddenSize)))
+			args = append(args, g.weight(name+".bias", g.cfg.HiddenSize))
 		}
 	}
 	return g.Op(op, &ir.NormAttrs{Eps: g.cfg.NormEps}, args...)
 }
 
 func (g builder) linear(name string, x *ir.Value, n, k int, bias bool) *ir.Value {
-	args := []*ir.Value{x, g.Weight(name+".weight", f32(n, k))}
+	args := []*ir.Value{x, g.weight(name+".weight", n, k)}
 	if bias {
-		args = append(args, g.Weight(name+".bias", f32(n)))
+		args = append(args, g.weight(name+".bias", n))
 	}
 	return g.Op("linear", &ir.LinearAttrs{}, args...)
 }
@@ -145,9 +155,9 @@ func (g builder) head(hidden, rows *ir.Value) *ir.Value {
 	if !c.TieWordEmbeddings {
 		table = "cls.predictions.decoder.weight"
 	}
-	args := []*ir.Value{x, g.Weight(table, f32(c.EmbeddingRows, c.HiddenSize))}
+	args := []*ir.Value{x, g.weight(table, c.EmbeddingRows, c.HiddenSize)}
 	if c.DecoderBias {
-		args = append(args, g.Weight("cls.predictions.bias", f32(c.EmbeddingRows)))
+		args = append(args, g.weight("cls.predictions.bias", c.EmbeddingRows))
 	}
 	return g.Op("linear", &ir.LinearAttrs{}, args...)
 }

@@ -1,0 +1,325 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/modfile"
+
+	"github.com/bertc/bertc/checkpoint"
+	"github.com/bertc/bertc/codegen"
+	"github.com/bertc/bertc/codegen/amd64"
+	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/passes"
+	"github.com/bertc/bertc/program"
+)
+
+// WeightFile is the name of the weight file in a generated package.
+const WeightFile = "model.weights"
+
+// manifestFile describes the weight file, and marks a directory as a generated package.
+const manifestFile = "manifest.json"
+
+// backends are the emitters of every architecture, best tier first.
+var backends = []struct {
+	arch string
+	make func() codegen.Backend
+}{
+	{"amd64", func() codegen.Backend { return amd64.New() }},
+}
+
+// Architectures returns the names that Options.Architectures takes.
+func Architectures() []string {
+	var names []string
+	for _, b := range backends {
+		if !slices.Contains(names, b.arch) {
+			names = append(names, b.arch)
+		}
+	}
+	return names
+}
+
+// Options says how to compile a model into a package.
+type Options struct {
+	Out           string   // directory of the package
+	Package       string   // package name; "" makes one from Out
+	Architectures []string // nil: all; every package has the portable kernels besides
+	Math          ir.DType // 0: Model.DType
+	Plans         func(kernel.Spec, string) (kernel.Plan, bool)
+	Observe       func(p passes.Pass, s *passes.State, took time.Duration)
+	Progress      func(done, total int64) // bytes of weights written
+}
+
+// Result is what Compile did.
+type Result struct {
+	Dir, Package, ImportPath string
+	// Module is the go.mod that the package belongs to, OwnModule whether it was written for it.
+	Module    string
+	OwnModule bool
+	Program   *program.Program
+	Manifest  checkpoint.Manifest
+	Files     []string // beside the weight file
+}
+
+// TokenizerWeight is the recipe of a tokenizer image of n bytes.
+func TokenizerWeight(n int) program.Weight {
+	return program.Weight{Name: emit.TokenizerBlob, Blob: emit.TokenizerBlob, DType: ir.I8, Shape: []int{n}, Layout: kernel.Vector}
+}
+
+// Compile writes the package of m to o.Out: into a directory beside it first, which is then
+// renamed. A directory that exists is replaced when it is empty or a generated package and holds
+// nothing else; otherwise it is an error.
+func Compile(ctx context.Context, m *Model, o Options) (Result, error) {
+	out, err := filepath.Abs(o.Out)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{Dir: out, Package: o.Package}
+	if r.Package == "" {
+		r.Package = packageName(filepath.Base(out))
+	}
+	if !token.IsIdentifier(r.Package) || r.Package == "main" || r.Package != strings.ToLower(r.Package) {
+		return r, fmt.Errorf("--package %q: a package name is a lower-case Go identifier", r.Package)
+	}
+	if err := replaceable(out); err != nil {
+		return r, err
+	}
+	if r.ImportPath, r.Module, err = importPath(out); err != nil {
+		return r, err
+	}
+	if r.Module == "" {
+		r.ImportPath, r.OwnModule, r.Module = r.Package, true, filepath.Join(out, "go.mod")
+	}
+	if o.Math == 0 {
+		o.Math = m.DType()
+	}
+	emitters, targets, err := chosen(o.Architectures)
+	if err != nil {
+		return r, err
+	}
+	if r.Program, err = m.Program(passes.Options{Math: o.Math, Targets: targets, Plans: o.Plans, Observe: o.Observe}); err != nil {
+		return r, err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o777); err != nil {
+		return r, err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
+	if err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := writePackage(ctx, tmp, m, o, &r, emitters); err != nil {
+		return r, err
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return r, err
+	}
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
+	return r, replace(tmp, out)
+}
+
+func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Result, emitters []codegen.Backend) error {
+	p := r.Program
+	var id [32]byte
+	var err error
+	r.Manifest, err = checkpoint.PackFile(ctx, filepath.Join(dir, WeightFile), m.Checkpoint, p.Weights, checkpoint.PackOptions{
+		ID: func(man checkpoint.Manifest) [32]byte {
+			id = identity(p, man)
+			return id
+		},
+		Blobs:    map[string][]byte{emit.TokenizerBlob: m.Tokenizer},
+		Progress: o.Progress,
+	})
+	if err != nil {
+		return err
+	}
+	eo := emit.Options{
+		Package: r.Package, ImportPath: r.ImportPath, Version: Version(), Checkpoint: m.Name, ID: id,
+		VocabSize: m.Config.EmbeddingRows, MaxPositions: m.Config.MaxPositionEmbeddings,
+		HasTokenizer: m.Tokenizer != nil, Facts: facts(m, o.Math, emitters),
+	}
+	for _, w := range r.Manifest.Weights {
+		eo.WeightBytes = append(eo.WeightBytes, int(w.Size))
+	}
+	files, err := emit.Package(p, emitters, eo)
+	if err != nil {
+		return err
+	}
+	manifest, err := json.MarshalIndent(r.Manifest, "", "  ")
+	if err != nil {
+		return err
+	}
+	files = append(files, emit.File{Name: manifestFile, Data: append(manifest, '\n')})
+	if r.OwnModule {
+		files = append(files, emit.File{Name: "go.mod", Data: fmt.Appendf(nil, "module %s\n\ngo 1.24\n", r.ImportPath)})
+	}
+	for _, f := range files {
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, f.Data, 0o644); err != nil {
+			return err
+		}
+		r.Files = append(r.Files, f.Name)
+	}
+	return nil
+}
+
+// identity is the hash that ties the weight file to the package: of the program's text, and of
+// the names, places and checksums of the weights.
+func identity(p *program.Program, m checkpoint.Manifest) [32]byte {
+	text, _ := json.Marshal(m)
+	return sha256.Sum256(append([]byte(p.String()), text...))
+}
+
+// facts are the lines of the model card.
+func facts(m *Model, math ir.DType, emitters []codegen.Backend) []emit.Fact {
+	c := m.Config
+	var targets []string
+	for _, b := range emitters {
+		targets = append(targets, b.Target().Name)
+	}
+	return []emit.Fact{
+		{Name: "checkpoint", Value: m.Name},
+		{Name: "architecture", Value: strings.Join(c.Architectures, ", ")},
+		{Name: "size", Value: fmt.Sprintf("%d layers, hidden %d, feed-forward %d, %d heads on %d key/value heads, vocabulary %d, %d positions, %d parameters",
+			c.NumHiddenLayers, c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads, c.NumKeyValueHeads, c.EmbeddingRows, c.MaxPositionEmbeddings, m.Parameters())},
+		{Name: "norm and positions", Value: fmt.Sprintf("%s, %s", c.NormType, c.Positions)},
+		{Name: "numerics", Value: fmt.Sprintf("products in %s, sums and residual stream in f32", math)},
+		{Name: "kernels", Value: strings.Join(append(targets, "portable Go"), ", ")},
+	}
+}
+
+func chosen(archs []string) (bs []codegen.Backend, targets []string, err error) {
+	for _, a := range archs {
+		if !slices.Contains(Architectures(), a) {
+			return nil, nil, fmt.Errorf("--targets %q: unknown target (known: %s)", a, strings.Join(Architectures(), ", "))
+		}
+	}
+	for _, b := range backends {
+		if archs == nil || slices.Contains(archs, b.arch) {
+			backend := b.make()
+			bs = append(bs, backend)
+			targets = append(targets, backend.Target().Name)
+		}
+	}
+	return bs, targets, nil
+}
+
+// packageName makes a package name from the last element of a path.
+func packageName(base string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z' || '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return -1
+	}, base)
+	if !token.IsIdentifier(name) {
+		return "model"
+	}
+	return name
+}
+
+// importPath returns the import path of directory dir and the go.mod that it follows from, or ""
+// and "" when no module encloses it.
+func importPath(dir string) (imp, mod string, err error) {
+	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
+		file := filepath.Join(root, "go.mod")
+		data, err := os.ReadFile(file)
+		if err == nil {
+			name := modfile.ModulePath(data)
+			if name == "" {
+				return "", "", fmt.Errorf("%s: no module directive", file)
+			}
+			rel, err := filepath.Rel(root, dir)
+			return path.Join(name, filepath.ToSlash(rel)), file, err
+		}
+		if !os.IsNotExist(err) {
+			return "", "", err
+		}
+		if root == filepath.Dir(root) {
+			return "", "", nil
+		}
+	}
+}
+
+// replaceable reports why dir cannot be replaced by a generated package.
+func replaceable(dir string) error {
+	info, err := os.Lstat(dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("--out %s: exists and is not a directory", dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, manifestFile)); err != nil {
+		return fmt.Errorf("--out %s: exists, is not empty and is not a generated package (it has no %s)", dir, manifestFile)
+	}
+	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, name)
+		if filepath.Ext(name) != ".go" && filepath.Ext(name) != ".s" {
+			if slices.Contains([]string{manifestFile, WeightFile, "plan.txt", "go.mod"}, rel) {
+				return nil
+			}
+			return fmt.Errorf("--out %s: holds %s, which is not of a generated package", dir, rel)
+		}
+		if strings.HasPrefix(filepath.ToSlash(rel), "internal/") {
+			return nil
+		}
+		data, err := os.ReadFile(name)
+		if err == nil && !strings.HasPrefix(string(data), "// Code generated by bertc ") {
+			err = fmt.Errorf("--out %s: holds %s, which bertc did not generate", dir, rel)
+		}
+		return err
+	})
+}
+
+// replace moves tmp to dir; what was at dir is removed only when the new one is in place.
+func replace(tmp, dir string) error {
+	old := tmp + ".old"
+	if err := os.Rename(dir, old); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		os.Rename(old, dir)
+		return err
+	}
+	return os.RemoveAll(old)
+}
+
+// Version is the version of bertc, from the build information.
+func Version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,268 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// A Driver is a running generated package: a small program around it, built with the Go toolchain
+// and spoken to through pipes. The program's source is laid over the package's directory
+// (go build -overlay), so that nothing is written there and its imports resolve as the user's do.
+type Driver struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	enc    *gob.Encoder
+	dec    *gob.Decoder
+	stderr bytes.Buffer
+	tmp    string
+	// BuildTime is what go build took.
+	BuildTime time.Duration
+	// Hello is what the package says of itself.
+	Hello Hello
+}
+
+// DriverOptions are the options of the package's OpenWith and NewSession.
+type DriverOptions struct {
+	Kernels   string
+	Threads   int
+	MaxTokens int
+	Observe   bool // Encode returns the result of every step
+}
+
+// Hello is the driver's first message.
+type Hello struct {
+	Err          string
+	OpenTime     time.Duration
+	Kernels      string
+	Info         string
+	HiddenSize   int
+	VocabSize    int
+	MaxPositions int
+	HasHead      bool
+	HasText      bool
+}
+
+// Request is one call. Text is set for fill-mask, IDs otherwise. The driver echoes nothing else.
+type Request struct {
+	IDs, Positions, Offsets []int32
+	Rows                    []int32 // logits of these tokens, in blocks
+	Text                    string
+	TopK                    int
+}
+
+// Response is one result. Logits come in as many responses as More announces.
+type Response struct {
+	Err    string
+	More   bool
+	Hidden []float32
+	Logits []float32
+	Masks  [][]Candidate
+	Steps  []StepResult
+	Took   time.Duration // inside the package
+}
+
+// Candidate is a proposal for one mask, with the JSON names of Hugging Face's pipeline.
+type Candidate struct {
+	Score    float64 `json:"score"`
+	Token    int32   `json:"token"`
+	TokenStr string  `json:"token_str"`
+	Sequence string  `json:"sequence"`
+}
+
+// StepResult is what one step wrote: rows of the step's result buffer.
+type StepResult struct {
+	Step int
+	Name string
+	Rows int
+	Data []byte
+}
+
+//go:embed driver.go.tmpl
+var driverSource string
+
+var driverTemplate = template.Must(template.New("driver").Parse(driverSource))
+
+// StartDriver builds and starts the package in dir.
+func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	pkg, err := readPackage(dir)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := os.MkdirTemp("", "bertc-driver-*")
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{tmp: tmp}
+	if err := d.start(ctx, dir, pkg, o); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Driver) start(ctx context.Context, dir string, pkg generated, o DriverOptions) error {
+	start := time.Now()
+	bin, err := buildDriver(ctx, d.tmp, dir, pkg)
+	if err != nil {
+		return err
+	}
+	d.BuildTime = time.Since(start)
+	d.cmd = exec.CommandContext(ctx, bin, filepath.Join(dir, WeightFile), o.Kernels,
+		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe))
+	d.cmd.Stderr = &d.stderr
+	if d.in, err = d.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	d.enc, d.dec = gob.NewEncoder(d.in), gob.NewDecoder(out)
+	if err := d.dec.Decode(&d.Hello); err != nil {
+		return d.broken(err)
+	}
+	if d.Hello.Err != "" {
+		return errors.New(d.Hello.Err)
+	}
+	return nil
+}
+
+// Pid returns the process id of the driver, for measuring it.
+func (d *Driver) Pid() int { return d.cmd.Process.Pid }
+
+// Do sends one request and hands every response to f.
+func (d *Driver) Do(req Request, f func(Response) error) error {
+	if err := d.enc.Encode(req); err != nil {
+		return d.broken(err)
+	}
+	for {
+		var r Response
+		if err := d.dec.Decode(&r); err != nil {
+			return d.broken(err)
+		}
+		if r.Err != "" {
+			return errors.New(r.Err)
+		}
+		if err := f(r); err != nil {
+			return err
+		}
+		if !r.More {
+			return nil
+		}
+	}
+}
+
+// Close ends the driver and removes its files.
+func (d *Driver) Close() error {
+	if d.in != nil {
+		d.in.Close()
+	}
+	if d.cmd != nil && d.cmd.Process != nil {
+		d.cmd.Wait()
+	}
+	return os.RemoveAll(d.tmp)
+}
+
+func (d *Driver) broken(err error) error {
+	if text := strings.TrimSpace(d.stderr.String()); text != "" {
+		first, _, _ := strings.Cut(text, "\n")
+		return fmt.Errorf("the generated package stopped: %s", first)
+	}
+	return fmt.Errorf("the generated package stopped: %w", err)
+}
+
+// generated is what go list says of a package.
+type generated struct {
+	Name, ImportPath string
+	GoFiles          []string
+	Module           struct{ Path, Dir string }
+}
+
+func (g generated) has(file string) bool {
+	for _, f := range g.GoFiles {
+		if f == file {
+			return true
+		}
+	}
+	return false
+}
+
+func readPackage(dir string) (generated, error) {
+	var g generated
+	if _, err := os.Stat(filepath.Join(dir, manifestFile)); err != nil {
+		return g, fmt.Errorf("%s: not a generated package (no %s)", dir, manifestFile)
+	}
+	cmd := exec.Command("go", "list", "-json=Name,ImportPath,GoFiles,Module", ".")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return g, fmt.Errorf("%s: %w", dir, goError(err))
+	}
+	return g, json.Unmarshal(out, &g)
+}
+
+func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin string, err error) {
+	var src bytes.Buffer
+	err = driverTemplate.Execute(&src, map[string]any{
+		"ImportPath": pkg.ImportPath, "HasHead": pkg.has("fill_mask.go") || hasLogits(dir), "HasText": pkg.has("fill_mask.go"),
+	})
+	if err != nil {
+		return "", err
+	}
+	main := filepath.Join(tmp, "main.go")
+	if err := os.WriteFile(main, src.Bytes(), 0o600); err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(dir, "bertcdriver", "main.go"): main}})
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(tmp, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		return "", err
+	}
+	bin = filepath.Join(tmp, "driver.exe")
+	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", bin, "./bertcdriver")
+	cmd.Dir = dir
+	if _, err := cmd.Output(); err != nil {
+		return "", fmt.Errorf("building %s: %w", dir, goError(err))
+	}
+	return bin, nil
+}
+
+func hasLogits(dir string) bool {
+	plan, err := os.ReadFile(filepath.Join(dir, "plan.txt"))
+	return err == nil && bytes.Contains(plan, []byte("buffer logits"))
+}
+
+// goError makes one sentence of a failed go command.
+func goError(err error) error {
+	var exit *exec.ExitError
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("the go command is needed to run a generated package and was not found in PATH")
+	}
+	if !errors.As(err, &exit) {
+		return err
+	}
+	return fmt.Errorf("go: %s", strings.ReplaceAll(strings.TrimSpace(string(exit.Stderr)), "\n", "; "))
+}

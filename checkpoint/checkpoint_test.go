@@ -126,7 +126,7 @@ func TestOpenErrors(t *testing.T) {
 			given{"bert.encoder.layer.0.attention.self.querry.weight", []int{2, 2}, 1},
 			given{"bert.encoder.layer.1.attention.self.querry.weight", []int{2, 2}, 1},
 			given{"head.weight", []int{2}, 1}),
-			`DIR: 3 tensors have a name that the table of names does not know: ` +
+			`DIR: 3 tensors have a name that the table in checkpoint/names.go does not know: ` +
 				`"bert.encoder.layer.{N}.attention.self.querry.weight" (2 times), nearest known name "bert.encoder.layer.{N}.attention.self.query.weight"; ` +
 				`"head.weight", nearest known name "lm_head.weight"`},
 		{"two spellings", single(word, given{"model.embed_tokens.weight", []int{4, 2}, 2}),
@@ -235,6 +235,20 @@ func TestSharded(t *testing.T) {
 			t.Errorf("config %q, %v", data, err)
 		}
 	}
+}
+
+// FuzzIndex checks that no index makes the parser panic or names a file outside the directory.
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":1},"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{"a":"../a.safetensors"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		shardOf, err := parseIndex(data)
+		for _, shard := range shardOf {
+			if err == nil && (filepath.Base(shard) != shard || shard == "..") {
+				t.Errorf("accepted %q", shard)
+			}
+		}
+	})
 }
 
 func TestTiedTwice(t *testing.T) {

@@ -160,7 +160,7 @@ func unknownNames(dir string, unknown []string) error {
 	if more := len(patterns) - limit; more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Errorf("%s: %d tensors have a name that the table of names does not know: %s", dir, len(unknown), strings.Join(list, "; "))
+	return fmt.Errorf("%s: %d tensors have a name that the table in checkpoint/names.go does not know: %s", dir, len(unknown), strings.Join(list, "; "))
 }
 
 // nearestName returns the spelling of the table that differs least from the pattern.

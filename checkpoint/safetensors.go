@@ -134,7 +134,7 @@ func parseEntry(d *json.Decoder) (entry, error) {
 			t, err := d.Token()
 			s, ok := t.(string)
 			if err != nil || !ok {
-				return fmt.Errorf("field \"dtype\": expected a string, found %v", t)
+				return fmt.Errorf("field \"dtype\": expected a string, found %s", show(t))
 			}
 			if e.dtype = DType(s); e.dtype.Size() == 0 {
 				return fmt.Errorf("dtype %q is not known (known: %s)", s, knownDTypes())
@@ -221,7 +221,7 @@ func object(d *json.Decoder, visit func(key string) error) error {
 		return jsonError(err)
 	}
 	if t != json.Delim('{') {
-		return fmt.Errorf("expected a JSON object, found %v", t)
+		return fmt.Errorf("expected a JSON object, found %s", show(t))
 	}
 	for d.More() {
 		t, err := d.Token()
@@ -230,7 +230,7 @@ func object(d *json.Decoder, visit func(key string) error) error {
 		}
 		key, ok := t.(string)
 		if !ok {
-			return fmt.Errorf("expected a JSON string as key, found %v", t)
+			return fmt.Errorf("expected a JSON string as key, found %s", show(t))
 		}
 		if err := visit(key); err != nil {
 			return err
@@ -242,7 +242,7 @@ func object(d *json.Decoder, visit func(key string) error) error {
 
 func integers(d *json.Decoder, field string) ([]int64, error) {
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, fmt.Errorf("field %q: expected a list, found %v", field, t)
+		return nil, fmt.Errorf("field %q: expected a list, found %s", field, show(t))
 	}
 	var out []int64
 	for d.More() {
@@ -252,7 +252,7 @@ func integers(d *json.Decoder, field string) ([]int64, error) {
 		}
 		number, ok := t.(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("field %q: expected a number, found %v", field, t)
+			return nil, fmt.Errorf("field %q: expected a number, found %s", field, show(t))
 		}
 		n, err := strconv.ParseInt(number.String(), 10, 64)
 		if err != nil || n < 0 {
@@ -270,12 +270,20 @@ func metadata(d *json.Decoder) (map[string]string, error) {
 		t, err := d.Token()
 		value, ok := t.(string)
 		if err != nil || !ok {
-			return fmt.Errorf("__metadata__: %q: expected a string, found %v", key, t)
+			return fmt.Errorf("__metadata__: %q: expected a string, found %s", key, show(t))
 		}
 		m[key] = value
 		return nil
 	})
 	return m, err
+}
+
+// show is a JSON token for a message; texts are quoted.
+func show(t json.Token) string {
+	if s, ok := t.(string); ok {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprint(t)
 }
 
 // jsonError replaces the decoder's end of input, which would read as the end of the file.

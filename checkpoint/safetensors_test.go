@@ -66,7 +66,7 @@ func TestOpenFileErrors(t *testing.T) {
 		{"dtype a number", rawFile(`{"a":{"dtype":1,"shape":[2],"data_offsets":[0,3]}}`, 3), `header: tensor "a": field "dtype": expected a string, found 1`},
 		{"negative shape", rawFile(`{"a":{"dtype":"F16","shape":[-2],"data_offsets":[0,8]}}`, 8), `header: tensor "a": field "shape": -2 is not a non-negative integer`},
 		{"fractional shape", rawFile(`{"a":{"dtype":"F16","shape":[2.5],"data_offsets":[0,8]}}`, 8), `header: tensor "a": field "shape": 2.5 is not a non-negative integer`},
-		{"text in shape", rawFile(`{"a":{"dtype":"F16","shape":["2"],"data_offsets":[0,8]}}`, 8), `header: tensor "a": field "shape": expected a number, found 2`},
+		{"text in shape", rawFile(`{"a":{"dtype":"F16","shape":["2"],"data_offsets":[0,8]}}`, 8), `header: tensor "a": field "shape": expected a number, found "2"`},
 		{"overflow", rawFile(`{"a":{"dtype":"F16","shape":[4294967296,4294967296],"data_offsets":[0,8]}}`, 8), `header: tensor "a": shape [4294967296 4294967296] of F16 is too large`},
 		{"one offset", rawFile(`{"a":{"dtype":"F16","shape":[4],"data_offsets":[8]}}`, 8), `header: tensor "a": data_offsets [8] are not a begin and an end`},
 		{"offsets swapped", rawFile(`{"a":{"dtype":"F16","shape":[4],"data_offsets":[8,0]}}`, 8), `header: tensor "a": data_offsets [8 0] are not a begin and an end`},

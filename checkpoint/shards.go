@@ -131,7 +131,7 @@ func parseIndex(text []byte) (map[string]string, error) {
 			t, err := d.Token()
 			shard, ok := t.(string)
 			if err != nil || !ok {
-				return fmt.Errorf("tensor %q: expected a file name, found %v", name, t)
+				return fmt.Errorf("tensor %q: expected a file name, found %s", name, show(t))
 			}
 			if shard == "" || strings.ContainsAny(shard, `/\`) || !filepath.IsLocal(shard) || filepath.Ext(shard) != ".safetensors" {
 				return fmt.Errorf("tensor %q: %q is not the name of a safetensors file beside the index", name, shard)

@@ -1,0 +1,363 @@
+package amd64
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
+)
+
+// This file owns attention: packing of queries, keys and values, one step of the online softmax
+// over a block of keys, and the division at the end. Rows of the scratch buffers are HeadDim
+// (queries), BlockN (scores) and whole panels (output) long.
+
+var attentionArgs rt.AttentionArgs
+
+// headRows emits a loop over rows, which are the heads of a group for query after query. It
+// moves x, which starts at a query, from row to row; stride is the field with the distance of
+// queries and size the bytes of a head.
+func (e *emitter) headRows(s kernel.Spec, x reg.Register, stride uintptr, size int, body func()) {
+	group := s.Heads / s.KVHeads
+	n, head, query := e.arg(unsafe.Offsetof(attentionArgs.Rows)), e.GP64(), e.GP64()
+	e.do(x86.MOVQ(operand.U32(group), head))
+	e.do(x86.MOVQ(x, query))
+	e.times(n, func() {
+		body()
+		same := e.label("query")
+		e.addImm(size, x)
+		e.do(x86.DECQ(head))
+		e.do(x86.JNE(ref(same)))
+		e.do(x86.MOVQ(operand.U32(group), head))
+		e.do(x86.ADDQ(e.field(stride), query))
+		e.do(x86.MOVQ(query, x))
+		e.bind(same)
+	})
+}
+
+func packQ(e *emitter, k kernel.Kernel) {
+	s := k.Spec
+	src, dst := e.arg(unsafe.Offsetof(attentionArgs.Q)), e.arg(unsafe.Offsetof(attentionArgs.QPack))
+	x, t, tail := e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	e.headRows(s, src, unsafe.Offsetof(attentionArgs.QStride), s.HeadDim*s.In.Size(), func() {
+		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
+			e.loadVec(s.In, at(src, i, offset, s.In.Size()), mask, x)
+			e.do(x86.VMULPS_BCST(e.f32(s.Scale), x, x))
+			e.roundTo(s.Math, x, t)
+			e.storeVec(ir.F32, x, at(dst, i, offset, 4), mask, nil)
+		})
+		e.addImm(4*s.HeadDim, dst)
+	})
+}
+
+func packKV(e *emitter, k kernel.Kernel) {
+	e.packValues(k)
+	e.packKeys(k)
+}
+
+// packValues copies the rows of the values into panels. Rows beyond Keys are not written and
+// never read.
+func (e *emitter) packValues(k kernel.Kernel) {
+	s := k.Spec
+	src, dst := e.arg(unsafe.Offsetof(attentionArgs.V)), e.arg(unsafe.Offsetof(attentionArgs.VPack))
+	x, t, tail := e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	n := e.arg(unsafe.Offsetof(attentionArgs.Keys))
+	e.times(n, func() {
+		for d := 0; d < roundUp(s.HeadDim, kernel.PanelN); d += 16 {
+			mask := tail
+			if d+16 <= s.HeadDim {
+				mask = nil
+			}
+			if d < s.HeadDim {
+				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, mask, x)
+				e.roundTo(s.Math, x, t)
+			} else {
+				e.do(x86.VPXORD(x, x, x))
+			}
+			panel := d / kernel.PanelN * k.Plan.BlockN * panelBytes
+			e.storeVec(ir.F32, x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}, nil, nil)
+		}
+		e.do(x86.ADDQ(e.field(unsafe.Offsetof(attentionArgs.KVStride)), src))
+		e.addImm(panelBytes, dst)
+	})
+}
+
+// packKeys transposes the keys, 16 keys × 16 elements at a time. Keys beyond Keys are zero up to
+// the end of their panel.
+func (e *emitter) packKeys(k kernel.Kernel) {
+	s := k.Spec
+	src, panel := e.arg(unsafe.Offsetof(attentionArgs.K)), e.arg(unsafe.Offsetof(attentionArgs.KPack))
+	stride, left := e.arg(unsafe.Offsetof(attentionArgs.KVStride)), e.arg(unsafe.Offsetof(attentionArgs.Keys))
+	key, tail := e.GP64(), e.tail(s.HeadDim)
+	var x, y [16]reg.VecVirtual
+	for i := range x {
+		x[i], y[i] = e.ZMM(), e.ZMM()
+	}
+	sixteen := func(half int, whole bool) {
+		for d := 0; d < s.HeadDim; d += 16 {
+			width := min(16, s.HeadDim-d)
+			mask := tail
+			if width == 16 {
+				mask = nil
+			}
+			e.do(x86.MOVQ(src, key))
+			absent := e.label("absent")
+			if !whole {
+				for i := range x {
+					e.do(x86.VPXORD(x[i], x[i], x[i]))
+				}
+			}
+			for i := range x {
+				if !whole {
+					e.do(x86.CMPQ(left, operand.U8(uint8(i))))
+					e.do(x86.JLE(ref(absent)))
+				}
+				e.loadVec(s.In, operand.Mem{Base: key, Disp: d * s.In.Size()}, mask, x[i])
+				e.roundTo(s.Math, x[i], y[0])
+				e.do(x86.ADDQ(stride, key))
+			}
+			if !whole {
+				e.bind(absent)
+			}
+			e.transpose(&x, &y)
+			for i := range width {
+				e.storeVec(ir.F32, x[i], operand.Mem{Base: panel, Disp: (d+i)*panelBytes + 64*half}, nil, nil)
+			}
+		}
+		e.do(x86.MOVQ(key, src))
+		e.do(x86.SUBQ(operand.U8(16), left))
+	}
+	top := e.label("panel")
+	e.bind(top)
+	for half := range 2 {
+		part, done := e.label("part"), e.label("part")
+		e.do(x86.CMPQ(left, operand.U8(16)))
+		e.do(x86.JLT(ref(part)))
+		sixteen(half, true)
+		e.do(x86.JMP(ref(done)))
+		e.bind(part)
+		sixteen(half, false)
+		e.bind(done)
+	}
+	e.addImm(s.HeadDim*panelBytes, panel)
+	e.do(x86.CMPQ(left, operand.U8(0)))
+	e.do(x86.JG(ref(top)))
+}
+
+// transpose transposes the 16×16 lanes of x: 2×2, 4×4 within quarters, then the quarters.
+func (e *emitter) transpose(x, y *[16]reg.VecVirtual) {
+	for i := 0; i < 16; i += 2 {
+		e.do(x86.VUNPCKLPS(x[i+1], x[i], y[i]))
+		e.do(x86.VUNPCKHPS(x[i+1], x[i], y[i+1]))
+	}
+	for i := 0; i < 16; i += 4 {
+		for j := range 2 {
+			e.do(x86.VUNPCKLPD(y[i+j+2], y[i+j], x[i+2*j]))
+			e.do(x86.VUNPCKHPD(y[i+j+2], y[i+j], x[i+2*j+1]))
+		}
+	}
+	// x[4r+c] holds, in quarter q, column 4q+c of rows 4r..4r+3.
+	for c := range 4 {
+		for pair := range 2 {
+			lo, hi := x[8*pair+c], x[8*pair+4+c]
+			e.do(x86.VSHUFF32X4(operand.U8(0x88), hi, lo, y[4*c+pair]))   // quarters 0, 2
+			e.do(x86.VSHUFF32X4(operand.U8(0xdd), hi, lo, y[4*c+2+pair])) // quarters 1, 3
+		}
+	}
+	for c := range 4 {
+		for odd := range 2 {
+			lo, hi := y[4*c+2*odd], y[4*c+2*odd+1]
+			e.do(x86.VSHUFF32X4(operand.U8(0x88), hi, lo, x[4*odd+c]))
+			e.do(x86.VSHUFF32X4(operand.U8(0xdd), hi, lo, x[8+4*odd+c]))
+		}
+	}
+}
+
+// attend emits, for each tile of rows: the scores of the block, the softmax step on them, and
+// the products with the values.
+func attend(e *emitter, k kernel.Kernel) {
+	s, p := k.Spec, k.Plan
+	width := roundUp(s.HeadDim, kernel.PanelN)
+	rows := e.argSlot(unsafe.Offsetof(attentionArgs.Rows))
+	q, scores := e.argSlot(unsafe.Offsetof(attentionArgs.QPack)), e.argSlot(unsafe.Offsetof(attentionArgs.S))
+	o := e.argSlot(unsafe.Offsetof(attentionArgs.O))
+	max, sum := e.argSlot(unsafe.Offsetof(attentionArgs.Max)), e.argSlot(unsafe.Offsetof(attentionArgs.Sum))
+	height := e.slot()
+	tile := e.newProduct(p.MicroM, 4*s.HeadDim, false)
+
+	top, last := e.label("rows"), e.label("rows")
+	e.bind(top)
+	h := e.load(rows)
+	e.do(x86.CMPQ(h, operand.U32(p.MicroM)))
+	e.do(x86.JLE(ref(last)))
+	e.do(x86.MOVQ(operand.U32(p.MicroM), h))
+	e.bind(last)
+	e.do(x86.MOVQ(h, height))
+
+	a, b, whole, end, c, panel, n := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
+
+	// Scores: all panels of keys.
+	e.do(x86.MOVQ(scores, c))
+	e.do(x86.MOVQ(e.field(unsafe.Offsetof(attentionArgs.KPack)), panel))
+	e.do(x86.MOVQ(e.field(unsafe.Offsetof(attentionArgs.Keys)), n))
+	e.addImm(kernel.PanelN-1, n)
+	e.do(x86.SHRQ(operand.U8(5), n))
+	e.times(n, func() {
+		e.do(x86.MOVQ(q, a))
+		e.do(x86.MOVQ(panel, b))
+		e.addImm(s.HeadDim*panelBytes, panel)
+		tile.heights(h, func(h int) {
+			tile.zero(h)
+			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.HeadDim / unroll(h) * unroll(h) * panelBytes}, whole))
+			tile.sumF32(h, a, b, whole, panel)
+			tile.store(h, c, 4*p.BlockN)
+		})
+		e.addImm(panelBytes, c)
+	})
+
+	e.softmax(k, tile, height, scores, o, max, sum)
+
+	// Output: all panels of values, as many steps as there are keys.
+	tile.aStride = 4 * p.BlockN
+	e.do(x86.MOVQ(height, h))
+	e.do(x86.MOVQ(o, c))
+	e.do(x86.MOVQ(e.field(unsafe.Offsetof(attentionArgs.VPack)), panel))
+	e.do(x86.MOVQ(operand.U32(width/kernel.PanelN), n))
+	keys := e.arg(unsafe.Offsetof(attentionArgs.Keys))
+	e.do(x86.SHLQ(operand.U8(7), keys)) // bytes of the rows of a panel
+	e.times(n, func() {
+		e.do(x86.MOVQ(scores, a))
+		e.do(x86.MOVQ(panel, b))
+		e.do(x86.LEAQ(operand.Mem{Base: panel, Index: keys, Scale: 1}, end))
+		tile.heights(h, func(h int) {
+			tile.load(h, c, 4*width)
+			e.do(x86.MOVQ(keys, whole))
+			e.do(x86.ANDQ(operand.I32(-unroll(h)*panelBytes), whole))
+			e.do(x86.ADDQ(b, whole))
+			tile.sumF32(h, a, b, whole, end)
+			tile.store(h, c, 4*width)
+		})
+		e.addImm(p.BlockN*panelBytes, panel)
+		e.addImm(panelBytes, c)
+	})
+
+	e.addImm(4*p.MicroM*s.HeadDim, q)
+	e.addImm(4*p.MicroM*p.BlockN, scores)
+	e.addImm(4*p.MicroM*width, o)
+	e.addImm(4*p.MicroM, max)
+	e.addImm(4*p.MicroM, sum)
+	e.do(x86.SUBQ(operand.U32(p.MicroM), rows))
+	e.do(x86.JG(ref(top)))
+}
+
+// softmax emits a loop over the rows of a tile: the largest score so far, the probabilities in
+// place of the scores, their sum, and the output so far on the new scale. A score beyond Keys
+// counts as −∞, whose exponential is exactly 0.
+func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max, sum operand.Mem) {
+	s, p := k.Spec, k.Plan
+	width := roundUp(s.HeadDim, kernel.PanelN)
+	n, x, out, m, l := e.load(height), e.load(scores), e.load(o), e.load(max), e.load(sum)
+	first := e.arg(unsafe.Offsetof(attentionArgs.First))
+	keys, i := e.arg(unsafe.Offsetof(attentionArgs.Keys)), e.GP64()
+
+	// The mask of the last vector of scores: Keys mod 16 lanes, or all 16.
+	tail, bits := e.K(), e.GP64()
+	e.do(x86.MOVQ(keys, reg.RCX))
+	e.do(x86.DECQ(reg.RCX))
+	e.do(x86.ANDQ(operand.U8(15), reg.RCX))
+	e.do(x86.MOVQ(operand.U32(2), bits))
+	e.do(x86.SHLQ(reg.CL, bits))
+	e.do(x86.DECQ(bits))
+	e.do(x86.KMOVW(bits.As32(), tail))
+	e.do(x86.DECQ(keys))
+	e.do(x86.ANDQ(operand.I32(-16), keys)) // index of the last vector
+
+	v, t, u := tile.a, tile.b[0], tile.b[1]
+	top, total, scale, infinite := tile.acc[0][0], tile.acc[0][1], e.ZMM(), e.ZMM()
+	e.do(x86.VBROADCASTSS(e.f32(math.Inf(-1)), infinite))
+	// each runs body on all vectors of scores; the last one is completed with −∞.
+	each := func(body func()) {
+		loop, last := e.label("score"), e.label("score")
+		e.do(x86.XORQ(i, i))
+		e.do(x86.CMPQ(keys, operand.U8(0)))
+		e.do(x86.JEQ(ref(last)))
+		e.bind(loop)
+		e.do(x86.VMOVUPS(at(x, i, 0, 4), v))
+		body()
+		e.addImm(16, i)
+		e.do(x86.CMPQ(i, keys))
+		e.do(x86.JLT(ref(loop)))
+		e.bind(last)
+		e.do(x86.VMOVAPS(infinite, v))
+		e.do(x86.VMOVUPS(at(x, i, 0, 4), tail, v))
+		body()
+	}
+	e.times(n, func() {
+		again, joined := e.label("again"), e.label("again")
+		e.do(x86.VMOVAPS(infinite, top))
+		each(func() { e.do(x86.VMAXPS(v, top, top)) })
+		e.maxLanes(top, t)
+		e.do(x86.CMPQ(first, operand.U8(0)))
+		e.do(x86.JEQ(ref(again)))
+
+		e.do(x86.VPXORD(t, t, t))
+		e.do(x86.VPXORD(scale, scale, scale))
+		for d := 0; d < width; d += 16 {
+			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
+		}
+		e.do(x86.JMP(ref(joined)))
+
+		e.bind(again)
+		e.do(x86.VBROADCASTSS(operand.Mem{Base: m}, scale))
+		e.do(x86.VMAXPS(scale, top, top))
+		e.do(x86.VSUBPS(top, scale, scale))
+		e.exp(scale, t, u)
+		for d := 0; d < width; d += 16 {
+			e.do(x86.VMULPS(operand.Mem{Base: out, Disp: 4 * d}, scale, t))
+			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
+		}
+		e.do(x86.VMULPS_BCST(operand.Mem{Base: l}, scale, scale))
+		e.bind(joined)
+
+		e.do(x86.VPXORD(total, total, total))
+		each(func() {
+			e.do(x86.VSUBPS(top, v, v))
+			e.exp(v, t, u)
+			e.do(x86.VADDPS(v, total, total))
+			e.roundTo(s.Math, v, t)
+			e.do(x86.VMOVUPS(v, at(x, i, 0, 4)))
+		})
+		e.sumLanes(total, t)
+		e.do(x86.VADDPS(scale, total, total)) // scale holds the old sum on the new scale
+		e.do(x86.VMOVSS(top.AsX(), operand.Mem{Base: m}))
+		e.do(x86.VMOVSS(total.AsX(), operand.Mem{Base: l}))
+		e.addImm(4*p.BlockN, x)
+		e.addImm(4*width, out)
+		e.addImm(4, m)
+		e.addImm(4, l)
+	})
+}
+
+func finish(e *emitter, k kernel.Kernel) {
+	s := k.Spec
+	dst, src := e.arg(unsafe.Offsetof(attentionArgs.Dst)), e.arg(unsafe.Offsetof(attentionArgs.O))
+	sum := e.arg(unsafe.Offsetof(attentionArgs.Sum))
+	x, t, total, tail := e.ZMM(), e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	e.headRows(s, dst, unsafe.Offsetof(attentionArgs.DstStride), s.HeadDim*s.Out.Size(), func() {
+		e.do(x86.VBROADCASTSS(operand.Mem{Base: sum}, total))
+		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
+			e.loadVec(ir.F32, at(src, i, offset, 4), mask, x)
+			e.do(x86.VDIVPS(total, x, x))
+			e.storeVec(s.Out, x, at(dst, i, offset, s.Out.Size()), mask, t)
+		})
+		e.addImm(4, sum)
+		e.addImm(4*roundUp(s.HeadDim, kernel.PanelN), src)
+	})
+}
+
+func roundUp(n, to int) int { return (n + to - 1) / to * to }

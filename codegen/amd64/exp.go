@@ -1,0 +1,55 @@
+package amd64
+
+import (
+	"math"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
+)
+
+// This file owns the exponential and what is made of it.
+
+// expBound limits the argument of exp: e^±150 is beyond the f32 numbers on both sides, and the
+// power of two stays within what VSCALEFPS turns into 0 or infinity.
+const expBound = 150
+
+// expDegree is the degree of the Taylor polynomial of e^r for |r| ≤ ln(2)/2. The first term
+// left out is r⁸/8! ≤ 5.2e-9, a tenth of the rounding error of an f32.
+const expDegree = 7
+
+// exp sets x to eˣ, with an error of about one ulp, using two temporary registers. A result
+// below the smallest f32 is exactly 0; NaN stays NaN.
+func (e *emitter) exp(x, n, p reg.Register) {
+	// A min or max with a NaN returns its second source, the first operand here.
+	e.do(x86.VBROADCASTSS(e.f32(-expBound), n))
+	e.do(x86.VMAXPS(x, n, x))
+	e.do(x86.VBROADCASTSS(e.f32(expBound), n))
+	e.do(x86.VMINPS(x, n, x))
+
+	// x = n·ln 2 + r, with ln 2 in two parts, of which the first has few bits.
+	hi := float64(math.Float32frombits(math.Float32bits(math.Ln2) &^ 0xfff))
+	e.do(x86.VMULPS_BCST(e.f32(math.Log2E), x, n))
+	e.do(x86.VRNDSCALEPS(operand.U8(8), n, n)) // to the nearest integer
+	e.do(x86.VFNMADD231PS_BCST(e.f32(hi), n, x))
+	e.do(x86.VFNMADD231PS_BCST(e.f32(math.Ln2-hi), n, x))
+
+	fact := 1.0
+	for k := 2; k <= expDegree; k++ {
+		fact *= float64(k)
+	}
+	e.do(x86.VBROADCASTSS(e.f32(1/fact), p))
+	for k := expDegree; k > 0; k-- {
+		fact /= float64(k)
+		e.do(x86.VFMADD213PS_BCST(e.f32(1/fact), x, p)) // p = p·r + 1/(k−1)!
+	}
+	e.do(x86.VSCALEFPS(n, p, x))
+}
+
+// silu sets x to x/(1+e⁻ˣ), using three temporary registers.
+func (e *emitter) silu(x, t, n, p reg.Register) {
+	e.do(x86.VPXORD_BCST(e.words(1<<31), x, t))
+	e.exp(t, n, p)
+	e.do(x86.VADDPS_BCST(e.f32(1), t, t))
+	e.do(x86.VDIVPS(t, x, x))
+}

@@ -1,0 +1,332 @@
+package amd64
+
+import (
+	"unsafe"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
+)
+
+// This file owns the block function of a matmul: the order of tiles and the epilogue. The
+// prologue is a row norm; see rowwise.go.
+
+var gemmArgs rt.GemmArgs
+
+// gemm is the state of the block function.
+type gemm struct {
+	*emitter
+	spec kernel.Spec
+	tile *product
+
+	groupBytes int // bytes of a row of the scratch tile
+	panelOut   int // bytes of a row of output of one panel
+
+	// Of the current group of panels.
+	panels, b, bias, dst, res, col operand.Mem
+	// Of the current tile of rows.
+	rows, a, rowDst, rowRes, rowPos operand.Mem
+	height, groupPanels             operand.Mem
+}
+
+// gemmBlock emits: for every group of panels, for every tile of rows: the products, into the
+// scratch tile, then the epilogue on it. So a panel is read once from far away and then again
+// from the second-level cache, where the packed rows are too.
+func gemmBlock(e *emitter, k kernel.Kernel) {
+	s := k.Spec
+	g := &gemm{emitter: e, spec: s,
+		groupBytes: s.Group() * panelBytes,
+		panelOut:   s.PanelOut() * s.Out.Size(),
+		panels:     e.argSlot(unsafe.Offsetof(gemmArgs.Panels)),
+		b:          e.argSlot(unsafe.Offsetof(gemmArgs.B)),
+		dst:        e.argSlot(unsafe.Offsetof(gemmArgs.Dst)),
+		rows:       e.slot(), a: e.slot(), rowDst: e.slot(), height: e.slot(), groupPanels: e.slot(),
+	}
+	g.tile = e.newProduct(k.Plan.MicroM, 4*s.KPad(), s.Weight == ir.BF16)
+	if s.Epilogue.Has(kernel.Bias) {
+		g.bias = e.argSlot(unsafe.Offsetof(gemmArgs.Bias))
+	}
+	if s.Epilogue.Has(kernel.Residual) {
+		g.res, g.rowRes = e.argSlot(unsafe.Offsetof(gemmArgs.Res)), e.slot()
+	}
+	if g.needsCol() {
+		g.col = e.argSlot(unsafe.Offsetof(gemmArgs.Col))
+	}
+	if s.Epilogue.Has(kernel.Rope) {
+		g.rowPos = e.slot()
+	}
+
+	groups, lastGroup := e.label("group"), e.label("group")
+	e.bind(groups)
+	r := e.load(g.panels)
+	e.do(x86.CMPQ(r, operand.U32(s.Group())))
+	e.do(x86.JLE(ref(lastGroup)))
+	e.do(x86.MOVQ(operand.U32(s.Group()), r))
+	e.bind(lastGroup)
+	e.do(x86.MOVQ(r, g.groupPanels))
+
+	g.group(k.Plan.MicroM)
+
+	e.addImm(s.Group()*s.PanelBytes(), g.b)
+	e.addImm(s.Group()*g.panelOut, g.dst)
+	if s.Epilogue.Has(kernel.Bias) {
+		e.addImm(g.groupBytes, g.bias)
+	}
+	if s.Epilogue.Has(kernel.Residual) {
+		e.addImm(s.Group()*s.PanelOut()*4, g.res)
+	}
+	if g.needsCol() {
+		e.addImm(s.Group()*s.PanelOut(), g.col)
+	}
+	e.do(x86.SUBQ(operand.U32(s.Group()), g.panels))
+	e.do(x86.JG(ref(groups)))
+}
+
+// partial reports whether the last panel has fewer output columns than the others.
+func (g *gemm) partial() bool { return g.spec.N%g.spec.PanelOut() != 0 }
+
+func (g *gemm) needsCol() bool { return g.partial() || g.spec.Epilogue.Has(kernel.Rope) }
+
+// group emits the loop over the tiles of rows for one group of panels.
+func (g *gemm) group(microM int) {
+	e := g.emitter
+	start := func(from operand.Op, to operand.Mem) {
+		r := e.GP64()
+		e.do(x86.MOVQ(from, r))
+		e.do(x86.MOVQ(r, to))
+	}
+	start(e.field(unsafe.Offsetof(gemmArgs.Rows)), g.rows)
+	start(e.field(unsafe.Offsetof(gemmArgs.A)), g.a)
+	start(g.dst, g.rowDst)
+	if g.spec.Epilogue.Has(kernel.Residual) {
+		start(g.res, g.rowRes)
+	}
+	if g.spec.Epilogue.Has(kernel.Rope) {
+		start(e.field(unsafe.Offsetof(gemmArgs.Pos)), g.rowPos)
+	}
+	tiles, lastTile := e.label("rows"), e.label("rows")
+	e.bind(tiles)
+	h := e.load(g.rows)
+	e.do(x86.CMPQ(h, operand.U32(microM)))
+	e.do(x86.JLE(ref(lastTile)))
+	e.do(x86.MOVQ(operand.U32(microM), h))
+	e.bind(lastTile)
+	e.do(x86.MOVQ(h, g.height))
+
+	g.products(h)
+	if g.spec.Epilogue.Has(kernel.Rope) {
+		g.rope()
+	}
+	g.output()
+
+	e.addImm(microM*4*g.spec.KPad(), g.a)
+	e.do(x86.SUBQ(operand.U32(microM), g.rows))
+	e.do(x86.JG(ref(tiles)))
+}
+
+// products emits the loop over the panels of the group: the register tile, plus the bias, into
+// the scratch tile.
+func (g *gemm) products(h reg.Register) {
+	e, s := g.emitter, g.spec
+	panels := e.load(g.groupPanels)
+	c := e.arg(unsafe.Offsetof(gemmArgs.Tile))
+	panel := e.load(g.b)
+	var bias reg.Register
+	if s.Epilogue.Has(kernel.Bias) {
+		bias = e.load(g.bias)
+	}
+	a, b, whole := e.GP64(), e.GP64(), e.GP64()
+	e.times(panels, func() {
+		e.do(x86.MOVQ(g.a, a))
+		e.do(x86.MOVQ(panel, b))
+		e.addImm(s.PanelBytes(), panel)
+		g.tile.heights(h, func(h int) {
+			g.tile.zero(h)
+			if g.tile.bf16 {
+				g.tile.sumBF16(h, a, b, panel)
+			} else {
+				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / unroll(h) * unroll(h) * panelBytes}, whole))
+				g.tile.sumF32(h, a, b, whole, panel)
+			}
+			if bias != nil {
+				for v, x := range g.tile.b {
+					e.do(x86.VMOVUPS(operand.Mem{Base: bias, Disp: 64 * v}, x))
+					for _, acc := range g.tile.acc[:h] {
+						e.do(x86.VADDPS(x, acc[v], acc[v]))
+					}
+				}
+			}
+			g.tile.store(h, c, g.groupBytes)
+		})
+		e.addImm(panelBytes, c)
+		if bias != nil {
+			e.addImm(panelBytes, bias)
+		}
+	})
+}
+
+// rope rotates the columns of the scratch tile that lie below RopeCols: in each head, column j
+// with column j + HeadDim/2, by the angle of the row's position.
+func (g *gemm) rope() {
+	e, s := g.emitter, g.spec
+	half := s.HeadDim / 2
+	none := e.label("rope")
+	width := e.GP64() // bytes of the columns to rotate
+	e.do(x86.MOVQ(operand.U32(s.RopeCols()), width))
+	e.do(x86.SUBQ(g.col, width))
+	e.do(x86.JLE(ref(none)))
+	whole := e.label("rope")
+	e.do(x86.SHLQ(operand.U8(2), width))
+	e.do(x86.CMPQ(width, operand.U32(g.groupBytes)))
+	e.do(x86.JLE(ref(whole)))
+	e.do(x86.MOVQ(operand.U32(g.groupBytes), width))
+	e.bind(whole)
+
+	tail := e.tail(half)
+	row := e.arg(unsafe.Offsetof(gemmArgs.Tile))
+	pos, n := e.load(g.rowPos), e.load(g.height)
+	cosTable, sinTable := e.arg(unsafe.Offsetof(gemmArgs.Cos)), e.arg(unsafe.Offsetof(gemmArgs.Sin))
+	cosRow, sinRow, x, end := e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	lo, hi, cos, sin, t := g.tile.acc[0][0], g.tile.acc[0][1], g.tile.b[0], g.tile.b[1], g.tile.a
+	e.times(n, func() {
+		e.do(x86.MOVLQSX(operand.Mem{Base: pos}, cosRow))
+		e.addImm(4, pos)
+		e.mulImm(4*half, cosRow, cosRow)
+		e.do(x86.MOVQ(cosRow, sinRow))
+		e.do(x86.ADDQ(cosTable, cosRow))
+		e.do(x86.ADDQ(sinTable, sinRow))
+		e.do(x86.MOVQ(row, x))
+		e.do(x86.LEAQ(operand.Mem{Base: row, Index: width, Scale: 1}, end))
+		heads := e.label("head")
+		e.bind(heads)
+		for j := 0; j < half; j += 16 {
+			var mask reg.Register
+			if half-j < 16 {
+				mask = tail
+			}
+			m := func(base reg.Register, offset int) operand.Mem {
+				return operand.Mem{Base: base, Disp: 4 * (j + offset)}
+			}
+			e.loadVec(ir.F32, m(x, 0), mask, lo)
+			e.loadVec(ir.F32, m(x, half), mask, hi)
+			e.loadVec(ir.F32, m(cosRow, 0), mask, cos)
+			e.loadVec(ir.F32, m(sinRow, 0), mask, sin)
+			e.do(x86.VMULPS(sin, hi, t))
+			e.do(x86.VFMSUB231PS(cos, lo, t)) // t = lo·cos − hi·sin
+			e.storeVec(ir.F32, t, m(x, 0), mask, nil)
+			e.do(x86.VMULPS(sin, lo, t))
+			e.do(x86.VFMADD231PS(cos, hi, t)) // t = hi·cos + lo·sin
+			e.storeVec(ir.F32, t, m(x, half), mask, nil)
+		}
+		e.addImm(4*s.HeadDim, x)
+		e.do(x86.CMPQ(x, end))
+		e.do(x86.JLT(ref(heads)))
+		e.addImm(g.groupBytes, row)
+	})
+	e.do(x86.MOVQ(pos, g.rowPos))
+	e.bind(none)
+}
+
+// output writes the scratch tile: the activation, the residual, the conversion. It moves the
+// output and residual rows on to the next tile.
+func (g *gemm) output() {
+	e, s := g.emitter, g.spec
+	residual := s.Epilogue.Has(kernel.Residual)
+	panels := e.load(g.groupPanels)
+	c := e.arg(unsafe.Offsetof(gemmArgs.Tile))
+	dst, dstStride := e.load(g.rowDst), e.arg(unsafe.Offsetof(gemmArgs.DstStride))
+	var res, resStride reg.Register
+	if residual {
+		res, resStride = e.load(g.rowRes), e.arg(unsafe.Offsetof(gemmArgs.ResStride))
+	}
+	rowC, rowDst, rowRes, n := e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	acc := g.tile.acc
+	x := [2]reg.VecVirtual{g.tile.b[0], g.tile.b[1]}
+	t, u, v := g.tile.a, acc[0][0], acc[0][1]
+
+	var masks [2]reg.Register
+	var left reg.GPVirtual // output columns from the current panel on
+	if g.partial() {
+		left = e.GP64()
+		e.do(x86.MOVQ(operand.U32(s.N), left))
+		e.do(x86.SUBQ(g.col, left))
+		masks = [2]reg.Register{e.K(), e.K()}
+	}
+	e.times(panels, func() {
+		if g.partial() {
+			g.columnMasks(left, masks)
+			e.do(x86.SUBQ(operand.U8(uint8(s.PanelOut())), left))
+		}
+		e.do(x86.MOVQ(c, rowC))
+		e.do(x86.MOVQ(dst, rowDst))
+		if residual {
+			e.do(x86.MOVQ(res, rowRes))
+		}
+		e.do(x86.MOVQ(g.height, n))
+		e.times(n, func() {
+			for i := range x {
+				e.do(x86.VMOVUPS(operand.Mem{Base: rowC, Disp: 64 * i}, x[i]))
+			}
+			vecs := x[:]
+			switch {
+			case s.Epilogue.Has(kernel.GLU):
+				e.silu(x[0], t, u, v)
+				e.do(x86.VMULPS(x[1], x[0], x[0]))
+				vecs = x[:1]
+			case s.Epilogue.Has(kernel.SiLU):
+				e.silu(x[0], t, u, v)
+				e.silu(x[1], t, u, v)
+			}
+			for i, x := range vecs {
+				if residual {
+					e.loadVec(ir.F32, operand.Mem{Base: rowRes, Disp: 64 * i}, masks[i], t)
+					e.do(x86.VADDPS(t, x, x))
+				}
+				e.storeVec(s.Out, x, operand.Mem{Base: rowDst, Disp: 16 * i * s.Out.Size()}, masks[i], t)
+			}
+			e.addImm(g.groupBytes, rowC)
+			e.do(x86.ADDQ(dstStride, rowDst))
+			if residual {
+				e.do(x86.ADDQ(resStride, rowRes))
+			}
+		})
+		e.addImm(panelBytes, c)
+		e.addImm(g.panelOut, dst)
+		if residual {
+			e.addImm(4*s.PanelOut(), res)
+		}
+	})
+	h := e.load(g.height)
+	advance := func(row operand.Mem, stride reg.Register) {
+		d := e.GP64()
+		e.do(x86.MOVQ(stride, d))
+		e.do(x86.IMULQ(h, d))
+		e.do(x86.ADDQ(d, row))
+	}
+	advance(g.rowDst, dstStride)
+	if residual {
+		advance(g.rowRes, resStride)
+	}
+}
+
+// columnMasks sets the masks of the two vectors of a panel of which left output columns exist.
+func (g *gemm) columnMasks(left reg.GPVirtual, masks [2]reg.Register) {
+	e := g.emitter
+	n, bits := reg.RCX, e.GP64()
+	fits := e.label("mask")
+	e.do(x86.MOVQ(left, n))
+	e.do(x86.CMPQ(n, operand.U8(kernel.PanelN)))
+	e.do(x86.JLE(ref(fits)))
+	e.do(x86.MOVQ(operand.U32(kernel.PanelN), n))
+	e.bind(fits)
+	e.do(x86.MOVQ(operand.U32(1), bits))
+	e.do(x86.SHLQ(reg.CL, bits))
+	e.do(x86.DECQ(bits))
+	e.do(x86.KMOVW(bits.As32(), masks[0]))
+	e.do(x86.SHRQ(operand.U8(16), bits))
+	e.do(x86.KMOVW(bits.As32(), masks[1]))
+}

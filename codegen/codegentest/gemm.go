@@ -1,0 +1,135 @@
+package codegentest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
+)
+
+// This file owns the checks of matmuls.
+
+// positions is the length of the tables of positions.
+const positions = 40
+
+// gemmInput returns random input for m rows: products have sums of about unit size.
+func gemmInput(r *rand.Rand, s kernel.Spec, m int) kernel.GemmInput {
+	in := kernel.GemmInput{M: m, X: normal(r, s.In, m*s.K, 1)}
+	w := normal(r, s.Weight, s.WeightRows()*s.K, 1/math.Sqrt(float64(s.K)))
+	in.W = kernel.Pack(s.WeightLayout(), w, s.WeightRows(), s.K)
+	if s.Prologue != kernel.NoPrologue {
+		in.Gamma = normal(r, ir.F32, s.K, 1)
+	}
+	if s.Beta {
+		in.Beta = normal(r, ir.F32, s.K, 1)
+	}
+	if s.Epilogue.Has(kernel.Bias) {
+		in.Bias = normal(r, ir.F32, s.Panels()*kernel.PanelN, 1)
+	}
+	if s.Epilogue.Has(kernel.Residual) {
+		in.Residual = normal(r, ir.F32, m*s.N, 1)
+	}
+	if s.Epilogue.Has(kernel.Rope) {
+		for range m {
+			in.Pos = append(in.Pos, int32(r.IntN(positions)))
+		}
+		for i := range positions * s.HeadDim / 2 {
+			sin, cos := math.Sincos(float64(i))
+			in.Cos, in.Sin = append(in.Cos, float32(cos)), append(in.Sin, float32(sin))
+		}
+	}
+	return in
+}
+
+// gemmRun is one run of a matmul over all rows, as the runtime does it.
+type gemmRun struct {
+	packed, out []float32
+}
+
+// runGemm runs the functions of u on rows from..to of in, with blockM rows and blockN panels a
+// call.
+func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, from, to, blockM, blockN int) gemmRun {
+	t.Helper()
+	s := u.Spec
+	rows := to - from
+	var b jobBuilder
+	srcStride, dstStride, resStride := s.K*s.In.Size()+12, s.N*s.Out.Size()+8, 4*s.N+4
+	src := b.buffer(spread(s.In, in.X[from*s.K:to*s.K], s.K, srcStride))
+	a, dst := b.space(4*rows*s.KPad()), b.space(rows*dstStride)
+	tile := b.space(4 * u.Plan.MicroM * s.Group() * kernel.PanelN)
+	w := b.floats(s.Weight, in.W)
+	gamma, beta, bias := b.floats(ir.F32, in.Gamma), b.floats(ir.F32, in.Beta), b.floats(ir.F32, in.Bias)
+	cos, sin := b.floats(ir.F32, in.Cos), b.floats(ir.F32, in.Sin)
+	var res, pos word
+	if in.Residual != nil {
+		res = b.buffer(spread(ir.F32, in.Residual[from*s.N:to*s.N], s.N, resStride))
+	}
+	if in.Pos != nil {
+		pos = b.ints(in.Pos[from:to])
+	}
+	for m := 0; m < rows; m += blockM {
+		n := min(blockM, rows-m)
+		b.call(u.funcs["Prologue"], rt.GemmArgs{}, map[string]word{
+			"Rows": value(n), "Src": plus(src, m*srcStride), "SrcStride": value(srcStride),
+			"Gamma": gamma, "Beta": beta, "A": plus(a, 4*m*s.KPad()),
+		})
+		for panel := 0; panel < s.Panels(); panel += blockN {
+			col := panel * s.PanelOut()
+			fields := map[string]word{
+				"Rows": value(n), "A": plus(a, 4*m*s.KPad()),
+				"Panels": value(min(blockN, s.Panels()-panel)), "B": plus(w, panel*s.PanelBytes()),
+				"Col": value(col), "Tile": tile,
+				"Dst": plus(dst, m*dstStride+col*s.Out.Size()), "DstStride": value(dstStride),
+			}
+			if in.Bias != nil {
+				fields["Bias"] = plus(bias, 4*panel*kernel.PanelN)
+			}
+			if in.Residual != nil {
+				fields["Res"], fields["ResStride"] = plus(res, m*resStride+4*col), value(resStride)
+			}
+			if in.Pos != nil {
+				fields["Pos"], fields["Cos"], fields["Sin"] = plus(pos, 4*m), cos, sin
+			}
+			b.call(u.funcs["Block"], rt.GemmArgs{}, fields)
+		}
+	}
+	r := p.run(t, &b.job)
+	b.check(t, r)
+	return gemmRun{
+		packed: rowsOf(t, b.content(r, a), ir.F32, rows, s.KPad(), 4*s.KPad()),
+		out:    rowsOf(t, b.content(r, dst), s.Out, rows, s.N, dstStride),
+	}
+}
+
+func checkGemm(t *testing.T, p *program, u unitUnderTest) {
+	s, plan := u.Spec, u.Plan
+	for _, m := range rowCounts(plan) {
+		in := gemmInput(rand.New(rand.NewPCG(1, uint64(m))), s, m)
+		got := runGemm(t, p, u, in, 0, m, plan.BlockM, plan.BlockN)
+		what := fmt.Sprintf("%d rows", m)
+
+		// The norm is rounded a few times on the way; a bf16 result may then be the neighbour.
+		packed := kernel.EvalPrologue(s, in.X, in.Gamma, in.Beta)
+		tol := 0.0
+		if s.Prologue != kernel.NoPrologue {
+			tol = 1e-6
+		}
+		d := s.Math
+		if tol == 0 {
+			d = ir.F32
+		}
+		compare(t, what+", prologue", d, got.packed, packed, s.KPad(), tol)
+		// The blocks are compared on the kernel's own packed rows, so that they must agree almost
+		// exactly.
+		compare(t, what, s.Out, got.out, kernel.EvalBlocks(u.Kernel, got.packed, in), s.N, 2e-6)
+
+		for _, row := range []int{0, m / 2, m - 1} {
+			alone := runGemm(t, p, u, in, row, row+1, 1, s.Panels())
+			same(t, fmt.Sprintf("row %d of %d alone, all panels in one call", row, m), alone.out, got.out[row*s.N:(row+1)*s.N])
+		}
+	}
+}

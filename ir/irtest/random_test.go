@@ -77,6 +77,24 @@ func TestExpandKeepsMeaning(t *testing.T) {
 	}
 }
 
+func TestShuffleKeepsMeaning(t *testing.T) {
+	moved := 0
+	for seed := range uint64(seeds) {
+		g := Random(seed)
+		s := Shuffle(g, seed)
+		if err := ir.Verify(s); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if s.String() != g.String() {
+			moved++
+		}
+		CheckSame(t, g, s, Inputs(g, seed, nil), 0)
+	}
+	if moved < seeds*9/10 {
+		t.Errorf("only %d of %d graphs changed", moved, seeds)
+	}
+}
+
 // TestModerate checks that outputs are finite and not huge.
 func TestModerate(t *testing.T) {
 	wild := 0

@@ -72,7 +72,9 @@ func (s *Session) doItem(w *worker, item int) {
 	}
 }
 
-// awaitItems waits until the items that helpers have claimed are done.
+// awaitItems waits until the items that helpers have claimed are done. Whoever does the last item
+// clears parked and sends the token. It may do so late, in the middle of the next phase, so a
+// token says no more than that it is time to look again; but there is one receive for each token.
 func (s *Session) awaitItems() {
 	var spin spinner
 	for s.pending.Load() != 0 {
@@ -81,10 +83,8 @@ func (s *Session) awaitItems() {
 		}
 		s.parked.Store(true)
 		if s.pending.Load() != 0 || !s.parked.Swap(false) {
-			// Whoever does the last item finds parked set, clears it and sends the token.
 			<-s.wake
 		}
-		return
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 // This file owns the builder, the only way graphs are made other than parsing.
 
 // Builder adds values to a graph, inferring their types. After the first
-// error it adds nothing more and its methods return placeholder values;
-// Graph and Err return that error.
+// error it adds nothing more and its methods return placeholders with an empty
+// type; Graph and Err return that error.
 type Builder struct {
 	g     *Graph
 	at    *Value // new values go in front of it; nil: at the end
@@ -109,6 +109,9 @@ func (b *Builder) Group(kind, label string, args []*Value, body func(b *Builder,
 		params[i] = inner.Input(paramName(i), a.Type)
 	}
 	r := body(inner, params)
+	if r == nil {
+		inner.fail("body has no result")
+	}
 	inner.Output(r)
 	if inner.err != nil {
 		b.fail("group @%s: %w", label, inner.err)

@@ -145,3 +145,38 @@ func TestBuilderKeepsFirstError(t *testing.T) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
+
+func TestBuilderMisuse(t *testing.T) {
+	for want, f := range map[string]func(b *ir.Builder, x *ir.Value){
+		`no op is called "frobnicate"`:                      func(b *ir.Builder, x *ir.Value) { b.Op("frobnicate", nil, x) },
+		`op input is not made by Op; use Input, Weight or`:  func(b *ir.Builder, x *ir.Value) { b.Op("input", nil) },
+		`%neg: neg: has attributes of type *ir.CastAttrs, `: func(b *ir.Builder, x *ir.Value) { b.Op("neg", &ir.CastAttrs{}, x) },
+		`%neg: neg: has a nil argument`:                     func(b *ir.Builder, x *ir.Value) { b.Op("neg", nil, nil) },
+		`group @l: graph @l: body has no result`: func(b *ir.Builder, x *ir.Value) {
+			b.Group("k", "l", nil, func(*ir.Builder, []*ir.Value) *ir.Value { return nil })
+		},
+		`group @l: graph @l: %exp: exp: has 0 arguments, take`: func(b *ir.Builder, x *ir.Value) {
+			b.Group("k", "l", nil, func(b *ir.Builder, _ []*ir.Value) *ir.Value { return b.Op("exp", nil) })
+		},
+	} {
+		b := ir.NewBuilder("g")
+		x := b.Input("x", ir.MakeType(ir.F32, ir.Const(4)))
+		f(b, x)
+		b.Output(b.Named(b.Op("exp", nil, x), "later"))
+		if _, err := b.Graph(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %v, want %s", err, want)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	b := ir.NewBuilder("g")
+	x := b.Input("layers.0/weight é", ir.MakeType(ir.F32, ir.Const(4)))
+	y, z := b.Op("neg", nil, x), b.Op("neg", nil, x)
+	w := b.Named(b.Op("exp", nil, z), "neg")
+	for v, want := range map[*ir.Value]string{x: "layers.0_weight__", y: "neg", z: "neg_2", w: "neg_3"} {
+		if v.Name != want {
+			t.Errorf("value is called %s, want %s", v.Name, want)
+		}
+	}
+}

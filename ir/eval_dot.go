@@ -8,8 +8,8 @@ import (
 // This file owns the evaluation of dot, where nearly all evaluation time goes.
 
 // evalDot sums each product in float64, in order of k, whatever acc says: the
-// reference has no rounding of its own. Rows are shared out among processors;
-// a row's result does not depend on who computes it.
+// reference has no rounding of its own. Columns are shared out among processors;
+// an element's result does not depend on who computes it.
 func evalDot(c *Call) error {
 	a, b := c.Args[0], c.Args[1]
 	r := len(a.Shape)

@@ -19,26 +19,20 @@ const (
 	maxVocab = 1 << 24
 )
 
-// A piece is one entry of the vocabulary: ["text", score].
+// A piece is one entry of the vocabulary.
 type piece struct {
 	text  string
 	score float64
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *piece) UnmarshalJSON(data []byte) error {
-	var pair []json.RawMessage
-	if err := unmarshal(data, &pair); err != nil {
-		return err
+// readPiece returns the piece that an entry ["text", score] holds.
+func readPiece(entry []any) (piece, bool) {
+	if len(entry) != 2 {
+		return piece{}, false
 	}
-	var text *string
-	var score *float64
-	if len(pair) != 2 || unmarshal(pair[0], &text) != nil || unmarshal(pair[1], &score) != nil ||
-		text == nil || score == nil {
-		return fmt.Errorf("vocab: entry %.60s is not a text and a score", data)
-	}
-	*p = piece{*text, *score}
-	return nil
+	text, isText := entry[0].(string)
+	score, isScore := entry[1].(float64)
+	return piece{text, score}, isText && isScore && text != ""
 }
 
 func (b *builder) readModel(data json.RawMessage) error {
@@ -50,7 +44,7 @@ func (b *builder) readModel(data json.RawMessage) error {
 	}
 	var m struct {
 		UnkID        *int64  `json:"unk_id"`
-		Vocab        []piece `json:"vocab"`
+		Vocab        [][]any `json:"vocab"`
 		ByteFallback bool    `json:"byte_fallback"`
 	}
 	if err := unmarshal(data, &m); err != nil {
@@ -69,10 +63,13 @@ func (b *builder) readModel(data json.RawMessage) error {
 		return fmt.Errorf("unk_id %d is not in the vocabulary of %d entries", *m.UnkID, len(m.Vocab))
 	}
 	lowest := math.Inf(1)
-	for id, p := range m.Vocab {
-		if p.text == "" {
-			return fmt.Errorf("vocab: the text of entry %d is empty", id)
+	vocab := make([]piece, len(m.Vocab))
+	for id, entry := range m.Vocab {
+		p, ok := readPiece(entry)
+		if !ok {
+			return fmt.Errorf("vocab: entry %d is not a text and a score", id)
 		}
+		vocab[id] = p
 		if before, ok := b.ids[p.text]; ok {
 			return fmt.Errorf("vocab: entries %d and %d are both %q", before, id, p.text)
 		}
@@ -96,5 +93,5 @@ func (b *builder) readModel(data json.RawMessage) error {
 		}
 		b.image.ByteIDs[i] = id
 	}
-	return b.buildTrie(m.Vocab)
+	return b.buildTrie(vocab)
 }

@@ -351,24 +351,6 @@ func TestTruncatedAnywhere(t *testing.T) {
 	}
 }
 
-func TestEditDistance(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"abc", "abc", 0}, {"flaw", "lawn", 2}} {
-		if got := editDistance(tt.a, tt.b); got != tt.want {
-			t.Errorf("%q %q: got %d, want %d", tt.a, tt.b, got, tt.want)
-		}
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 100 {
-		a, b := randomText(r), randomText(r)
-		if editDistance(a, b) != editDistance(b, a) {
-			t.Errorf("%q %q: not symmetric", a, b)
-		}
-	}
-}
-
 func randomText(r *rand.Rand) string {
 	b := make([]byte, r.IntN(12))
 	for i := range b {

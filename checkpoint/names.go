@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/bertc/bertc/internal/nearest"
 )
 
 // prefixes may stand in front of every name of the table.
@@ -176,33 +178,10 @@ func nearestName(pattern string) string {
 	for _, r := range names {
 		for _, leaf := range []string{"weight", "bias"} {
 			s := strings.Replace(r.spelling, "*", leaf, 1)
-			if d := editDistance(pattern, s); bestDistance < 0 || d < bestDistance {
+			if d := nearest.Distance(pattern, s); bestDistance < 0 || d < bestDistance {
 				best, bestDistance = s, d
 			}
 		}
 	}
 	return prefix + best
-}
-
-// editDistance is the Levenshtein distance in bytes. Only the first 256 bytes of a name count,
-// so that hostile names take no time.
-func editDistance(a, b string) int {
-	a, b = a[:min(len(a), 256)], b[:min(len(b), 256)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

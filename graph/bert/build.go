@@ -50,7 +50,7 @@ func Build(cfg Config, task Task) (*ir.Graph, error) {
 	for n := range cfg.NumHiddenLayers {
 		x = g.layer(n, x)
 	}
-	hidden := b.Named(g.norm("encoder.ln", x, cfg.NormBias), "hidden")
+	hidden := b.Named(g.norm(cfg.NormType, "encoder.ln", x, cfg.NormBias), "hidden")
 	if task == Encoder {
 		b.Output(hidden)
 		return b.Graph()
@@ -97,10 +97,10 @@ func (g builder) embed(ids *ir.Value) *ir.Value {
 	return g.Named(x, "embed")
 }
 
-func (g builder) norm(name string, x *ir.Value, bias bool) *ir.Value {
+func (g builder) norm(kind NormType, name string, x *ir.Value, bias bool) *ir.Value {
 	args := []*ir.Value{x, g.weight(name+".weight", g.cfg.HiddenSize)}
 	op := "rmsnorm"
-	if g.cfg.NormType == LayerNorm {
+	if kind == LayerNorm {
 		op = "layernorm"
 		if bias {
 			args = append(args, g.weight(name+".bias", g.cfg.HiddenSize))
@@ -123,7 +123,7 @@ func (g builder) layer(n int, x *ir.Value) *ir.Value {
 	name := func(v *ir.Value, s string) *ir.Value { return g.Named(v, fmt.Sprintf("layer.%d.%s", n, s)) }
 	qd, kvd := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
 
-	h := name(g.norm(at+"attention.ln", x, c.NormBias), "attention_norm")
+	h := name(g.norm(c.NormType, at+"attention.ln", x, c.NormBias), "attention_norm")
 	q := name(g.linear(at+"attention.self.query", h, qd, c.HiddenSize, c.QueryBias), "query")
 	k := name(g.linear(at+"attention.self.key", h, kvd, c.HiddenSize, c.KeyBias), "key")
 	v := name(g.linear(at+"attention.self.value", h, kvd, c.HiddenSize, c.ValueBias), "value")
@@ -137,7 +137,7 @@ func (g builder) layer(n int, x *ir.Value) *ir.Value {
 	o := name(g.linear(at+"attention.output.dense", a, c.HiddenSize, qd, c.OutputBias), "attention_output")
 	x = name(g.Op("add", nil, x, o), "attention_residual")
 
-	h = name(g.norm(at+"ln", x, c.NormBias), "mlp_norm")
+	h = name(g.norm(c.NormType, at+"ln", x, c.NormBias), "mlp_norm")
 	gate := name(g.linear(at+"mlp.gate_proj", h, c.IntermediateSize, c.HiddenSize, c.GateBias), "gate")
 	up := name(g.linear(at+"mlp.up_proj", h, c.IntermediateSize, c.HiddenSize, c.UpBias), "up")
 	m := name(g.Op("glu", &ir.GluAttrs{}, gate, up), "swiglu")
@@ -150,7 +150,7 @@ func (g builder) head(hidden, rows *ir.Value) *ir.Value {
 	x := g.Named(g.Op("gather", nil, hidden, rows), "head.rows")
 	x = g.Named(g.linear("cls.predictions.transform.dense", x, c.HiddenSize, c.HiddenSize, c.HeadDenseBias), "head.dense")
 	x = g.Named(g.Op("silu", &ir.OutAttrs{}, x), "head.activation")
-	x = g.Named(g.norm("cls.predictions.transform.LayerNorm", x, c.HeadNormBias), "head.norm")
+	x = g.Named(g.norm(c.HeadNormType, "cls.predictions.transform.LayerNorm", x, c.HeadNormBias), "head.norm")
 	table := "embeddings.word_embeddings.weight"
 	if !c.TieWordEmbeddings {
 		table = "cls.predictions.decoder.weight"

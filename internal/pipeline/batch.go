@@ -102,3 +102,12 @@ func integers(f *checkpoint.File, name string) ([]int64, []int, error) {
 	}
 	return out, found.Shape, nil
 }
+
+// Longest returns the largest position of a token, plus one.
+func (b Batch) Longest() int {
+	n := int32(0)
+	for _, p := range b.Positions {
+		n = max(n, p+1)
+	}
+	return int(n)
+}

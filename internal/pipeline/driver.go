@@ -55,15 +55,19 @@ type Hello struct {
 	HasText      bool
 }
 
-// Request is one call. Text is set for fill-mask, IDs otherwise. The driver echoes nothing else.
+// Request is one call: FillMask of Text when Fill is set; otherwise Encode of IDs when there are
+// any, and then Logits of Rows, tokens of the last batch, in blocks.
 type Request struct {
+	Fill bool
+	Text string
+	TopK int
+
 	IDs, Positions, Offsets []int32
-	Rows                    []int32 // logits of these tokens, in blocks
-	Text                    string
-	TopK                    int
+	Rows                    []int32
 }
 
-// Response is one result. Logits come in as many responses as More announces.
+// Response is one result; More says that another one follows. Encode gives Hidden, Logits as many
+// responses as there are blocks.
 type Response struct {
 	Err    string
 	More   bool

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/passes"
+)
+
+// modelOptions are the flags of every command that compiles.
+type modelOptions struct {
+	model, dtype string
+	targets      []string
+}
+
+func (o *modelOptions) flags(c *cobra.Command) {
+	c.Flags().StringVar(&o.model, "model", "", "model directory: config.json, *.safetensors, tokenizer.json")
+	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: bf16 or f32 (default: bf16 for 16-bit checkpoints, f32 for f32)")
+}
+
+// math returns the dtype that the flag names, 0 for the default.
+func (o *modelOptions) math() (ir.DType, error) {
+	switch o.dtype {
+	case "":
+		return 0, nil
+	case "bf16":
+		return ir.BF16, nil
+	case "f32":
+		return ir.F32, nil
+	}
+	return 0, fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", o.dtype)
+}
+
+func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, error) {
+	if o.model == "" {
+		return nil, fmt.Errorf("--model is missing: name the directory of a checkpoint")
+	}
+	m, err := pipeline.Open(o.model)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range m.Checkpoint.Warnings() {
+		fmt.Fprintf(c.ErrOrStderr(), "bertc: warning: %s\n", w)
+	}
+	return m, nil
+}
+
+func compileCommand() *cobra.Command {
+	var o modelOptions
+	var out, name string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "compile --model DIR --out DIR",
+		Short: "Write the Go package of a checkpoint",
+		Long: `Compile a checkpoint into a Go package and its weight file, model.weights.
+
+The package is written beside --out and renamed when it is complete: a failed or
+interrupted compile leaves nothing, and an older package stays until then. Its
+import path follows from the go.mod around --out; without one, the package gets
+a go.mod of its own.`,
+		Example: `  bertc compile --model ./retrieva-bert --out ./retrieva
+  //go:generate bertc compile --model ./retrieva-bert --out ./retrieva`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if out == "" {
+				return fmt.Errorf("--out is missing: name the directory of the package")
+			}
+			math, err := o.math()
+			if err != nil {
+				return err
+			}
+			m, err := o.open(c)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			po := pipeline.Options{Out: out, Package: name, Architectures: o.targets, Math: math}
+			if verbose {
+				po.Observe = func(p passes.Pass, _ *passes.State, took time.Duration) {
+					fmt.Fprintf(c.OutOrStdout(), "%-18s %s\n", p.Name, took.Round(time.Microsecond))
+				}
+			}
+			bar := newBar(c.ErrOrStderr(), "weights")
+			po.Progress = bar.set
+			start := time.Now()
+			r, err := pipeline.Compile(c.Context(), m, po)
+			bar.done()
+			if err != nil {
+				return err
+			}
+			if verbose {
+				for _, k := range r.Program.Kernels {
+					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", k.Name, k.Spec)
+					for _, p := range k.Plans {
+						fmt.Fprintf(c.OutOrStdout(), "  %s (from Cost)\n", p)
+					}
+				}
+			}
+			return report(c, r, time.Since(start))
+		},
+	}
+	o.flags(c)
+	c.Flags().StringVar(&out, "out", "", "directory of the package")
+	c.Flags().StringVar(&name, "package", "", "package name (default: made from --out)")
+	c.Flags().StringSliceVar(&o.targets, "targets", nil, "architectures to emit assembly for: "+strings.Join(pipeline.Architectures(), ", ")+" (default: all; the portable kernels are always there)")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print passes, kernels and plans")
+	return c
+}
+
+func report(c *cobra.Command, r pipeline.Result, took time.Duration) error {
+	_, err := fmt.Fprintf(c.OutOrStdout(), "package %s: %s\n  import %q\n  %d steps, %d kernels, weights %s, written in %s\n",
+		r.Package, r.Dir, r.ImportPath, len(r.Program.Steps), len(r.Program.Kernels),
+		bytesText(r.Manifest.FileBytes), took.Round(time.Millisecond))
+	if err == nil && r.OwnModule {
+		_, err = fmt.Fprintf(c.OutOrStdout(), "  no go.mod encloses it: wrote %s\n", filepath.Base(r.Module))
+	}
+	return err
+}
+
+// bytesText writes a size in binary units.
+func bytesText(n int64) string {
+	const units = "KMGT"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	x, i := float64(n)/1024, 0
+	for x >= 1024 && i < len(units)-1 {
+		x /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.1f %ciB", x, units[i])
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bertc/bertc/checkpoint"
+	"github.com/bertc/bertc/graph/bert"
+	"github.com/bertc/bertc/internal/pipeline"
+)
+
+func initCommand() *cobra.Command {
+	var config, out, dtype string
+	var seed uint64
+	c := &cobra.Command{
+		Use:   "init --config FILE --out DIR",
+		Short: "Write a random checkpoint of any size",
+		Long: `Write a checkpoint with random weights for a config.json, shard by shard, so that
+anyone can measure at full size without the real weights. The same seed gives
+the same numbers.`,
+		Example: `  bertc init --config config.json --out ./random --dtype bf16`,
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if config == "" || out == "" {
+				return fmt.Errorf("--config and --out are needed: a config.json, and the directory to write")
+			}
+			data, err := os.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			cfg, err := bert.ParseConfig(config, data, nil)
+			if err != nil {
+				return err
+			}
+			if dtype != "bf16" && dtype != "f32" {
+				return fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", dtype)
+			}
+			bar := newBar(c.ErrOrStderr(), "weights")
+			start := time.Now()
+			err = checkpoint.Init(c.Context(), out, data, pipeline.Wants(cfg), checkpoint.InitOptions{
+				Seed: seed, DType: checkpoint.DType(strings.ToUpper(dtype)), Std: cfg.InitializerRange, Progress: bar.set,
+			})
+			bar.done()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "wrote %s in %s\n", filepath.Clean(out), time.Since(start).Round(time.Millisecond))
+			return err
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "a config.json")
+	c.Flags().StringVar(&out, "out", "", "directory to write")
+	c.Flags().Uint64Var(&seed, "seed", 0, "seed of the random numbers")
+	c.Flags().StringVar(&dtype, "dtype", "bf16", "element type of the tensors: bf16 or f32")
+	return c
+}

@@ -1,0 +1,71 @@
+// Command bertc compiles RetrievaBERT checkpoints into Go packages, runs them and shows what
+// happens on the way. It is a thin layer over internal/pipeline: every file here is one command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/bertc/bertc/internal/nearest"
+	"github.com/bertc/bertc/internal/pipeline"
+)
+
+// exitError is the exit status of every failure.
+const exitError = 2
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
+		fmt.Fprintf(os.Stderr, "bertc: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		os.Exit(exitError)
+	}
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bertc",
+		Short: "Compile RetrievaBERT checkpoints into Go packages",
+		Long: `bertc turns a RetrievaBERT checkpoint (config.json, *.safetensors, tokenizer.json)
+into a Go package: assembly kernels, a straight-line program and a packed weight
+file. The package needs nothing but the Go standard library.`,
+		Example: `  bertc demo                                      # the model inside the binary, from end to end
+  bertc compile --model ./retrieva-bert --out ./retrieva
+  bertc fill-mask --package ./retrieva '日本の首都は<MASK|LLM-jp>です。'
+  bertc inspect ./retrieva-bert`,
+		Version:                    pipeline.Version(),
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+	}
+	c.SetFlagErrorFunc(flagError)
+	c.CompletionOptions.HiddenDefaultCmd = true
+	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), tokenizeCommand(),
+		inspectCommand(), initCommand(), dumpCommand())
+	return c
+}
+
+// flagError adds the nearest flag to the message about an unknown one.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if name := nearest.Name(unknown.GetSpecifiedName(), names); name != "" {
+		return fmt.Errorf("%w (did you mean --%s?)", err, name)
+	}
+	return fmt.Errorf("%w (see bertc %s --help)", err, c.Name())
+}

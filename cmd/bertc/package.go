@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bertc/bertc/internal/pipeline"
+)
+
+// packageOptions are the flags of commands that run a generated package: one that exists, or one
+// that is compiled for the occasion.
+type packageOptions struct {
+	modelOptions
+	dir string
+}
+
+func (o *packageOptions) flags(c *cobra.Command) {
+	o.modelOptions.flags(c)
+	c.Flags().StringVar(&o.dir, "package", "", "directory of a generated package")
+}
+
+func (o *packageOptions) check() error {
+	if (o.model == "") == (o.dir == "") {
+		return fmt.Errorf("name either --model (a checkpoint) or --package (a generated package)")
+	}
+	if o.dir != "" && o.dtype != "" {
+		return fmt.Errorf("--dtype %q: the numerics of a generated package are fixed, use --model", o.dtype)
+	}
+	return nil
+}
+
+// start returns a driver of the package. Close the driver, then call the returned function.
+func (o *packageOptions) start(ctx context.Context, c *cobra.Command, do pipeline.DriverOptions) (*pipeline.Driver, func(), error) {
+	dir, clean := o.dir, func() {}
+	if dir == "" {
+		tmp, err := os.MkdirTemp("", "bertc-*")
+		if err != nil {
+			return nil, nil, err
+		}
+		clean = func() { os.RemoveAll(tmp) }
+		dir = filepath.Join(tmp, "model")
+		if err := o.compile(ctx, c, dir); err != nil {
+			clean()
+			return nil, nil, err
+		}
+	}
+	d, err := pipeline.StartDriver(ctx, dir, do)
+	if err != nil {
+		clean()
+		return nil, nil, err
+	}
+	return d, clean, nil
+}
+
+func (o *packageOptions) compile(ctx context.Context, c *cobra.Command, dir string) error {
+	math, err := o.math()
+	if err != nil {
+		return err
+	}
+	m, err := o.open(c)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	bar := newBar(c.ErrOrStderr(), "weights")
+	defer bar.done()
+	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Progress: bar.set})
+	return err
+}

@@ -220,6 +220,12 @@ func TestAllocations(t *testing.T) {
 				t.Error(err)
 			}
 		},
+		"AppendEncode on the left": func() {
+			e.Reset()
+			if err := tok.AppendEncode(&e, text, tokenizer.Options{MaxLength: 5, Side: tokenizer.Left}); err != nil {
+				t.Error(err)
+			}
+		},
 		"AppendIDs": func() {
 			var err error
 			if ids, err = tok.AppendIDs(ids[:0], text, tokenizer.Options{AddSpecial: true}); err != nil {

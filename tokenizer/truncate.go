@@ -73,19 +73,17 @@ func truncatePair(first, second *sequence, room int, o Options) error {
 	if excess <= 0 {
 		return nil
 	}
-	target := &n
 	switch {
 	case room == 0:
 		n, m = 0, 0
 	case o.Strategy == LongestFirst:
 		n, m = longestFirst(n, m, room)
-	case o.Strategy == OnlySecond:
-		target = &m
-		fallthrough
+	case o.Strategy == OnlyFirst && n > excess:
+		n -= excess
+	case o.Strategy == OnlySecond && m > excess:
+		m -= excess
 	default:
-		if *target -= excess; *target <= 0 {
-			return ErrTooShort
-		}
+		return ErrTooShort
 	}
 	first.truncate(n, o.Side)
 	second.truncate(m, o.Side)
@@ -109,17 +107,18 @@ func longestFirst(n, m, room int) (int, int) {
 
 // truncate drops tokens at side until at most n are left.
 func (q *sequence) truncate(n int, side Side) {
-	from, to := 0, len(q.ids)
-	if to <= n {
+	drop := len(q.ids) - n
+	if drop <= 0 {
 		return
 	}
 	if side == Left {
-		from = to - n
-	} else {
-		to = n
+		copy(q.ids, q.ids[drop:])
+		if q.offsets {
+			copy(q.places, q.places[drop:])
+		}
 	}
-	q.ids = q.ids[from:to]
+	q.ids = q.ids[:n]
 	if q.offsets {
-		q.places = q.places[from:to]
+		q.places = q.places[:n]
 	}
 }

@@ -49,7 +49,7 @@ func (b *builder) readAddedTokens(data json.RawMessage) error {
 			return err
 		}
 	}
-	vocab := len(b.texts)
+	listed := map[int32]bool{}
 	var special []int32
 	var rstrip, spaceFirst bool
 	for i, a := range list {
@@ -63,9 +63,11 @@ func (b *builder) readAddedTokens(data json.RawMessage) error {
 			id = int32(len(b.texts))
 			b.ids[*a.Content] = id
 			b.texts = append(b.texts, *a.Content)
-		} else if int(id) >= vocab || slices.ContainsFunc(b.image.Added, func(a tokenizer.Added) bool { return a.ID == id }) {
+		}
+		if listed[id] {
 			return fmt.Errorf("%q is listed twice", *a.Content)
 		}
+		listed[id] = true
 		if *a.ID != int64(id) {
 			return fmt.Errorf("%q has the id %d where its place in the vocabulary gives %d", *a.Content, *a.ID, id)
 		}

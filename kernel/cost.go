@@ -7,6 +7,8 @@ package kernel
 //   - loads: a step of K loads MicroN/lanes vectors of weights, widens them when they are bf16
 //     (two operations for a pair of steps), and broadcasts MicroM activations, against
 //     MicroM·MicroN/lanes multiply-accumulates;
+//   - conflicts: rows of the tile whose distance is a multiple of 4 KiB lie in one set of the
+//     first-level cache, and more of them than it has ways evict each other at every step;
 //   - repacking: each work item packs its rows again, 1/(columns of the item) of its products;
 //   - streaming: the weights are read once per BlockM rows;
 //   - tails: blocks that are much larger than a typical batch leave workers idle, so plans of
@@ -27,6 +29,9 @@ func Cost(s Spec, p Plan) float64 {
 	fma := float64(p.MicroM) * vecs
 	loads := vecs + float64(p.MicroM)
 	cost := 1 + 0.5*loads/fma
+	if sameSet(p.MicroM, s) > cacheWays {
+		cost += 0.3
+	}
 	if s.Kind == Attention {
 		cost += 8/float64(p.BlockM) + 32/float64(p.BlockN)*0.1 + float64(p.BlockN)/4096
 		return cost + float64(p.BlockM)/4096
@@ -35,6 +40,21 @@ func Cost(s Spec, p Plan) float64 {
 	cost += 2 / float64(p.BlockM)
 	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
 	return cost
+}
+
+// The first-level cache that plans are made for: 64 sets of 64-byte lines, so that addresses
+// setBytes apart share a set, and the associativity that is common to the processors in use.
+const (
+	setBytes  = 4096
+	cacheWays = 8
+)
+
+// sameSet returns how many of the rows of a register tile lie in the same set.
+func sameSet(rows int, s Spec) int {
+	if s.Kind != Gemm {
+		return 0
+	}
+	return (rows*gcd(4*s.KPad(), setBytes) + setBytes - 1) / setBytes
 }
 
 // Choose returns the legal plan of s on a target with the lowest Cost; the first of equals.

@@ -232,10 +232,11 @@ func (s Spec) Valid() error {
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
 
-func lcm(a, b int) int {
-	g, r := a, b
-	for r != 0 {
-		g, r = r, g%r
+func lcm(a, b int) int { return a / gcd(a, b) * b }
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
 	}
-	return a / g * b
+	return a
 }

@@ -213,7 +213,7 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.addImm(s.HeadDim*panelBytes, panel)
 		tile.heights(h, func(h int) {
 			tile.zero(h)
-			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.HeadDim / unroll(h) * unroll(h) * panelBytes}, whole))
+			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.HeadDim / stepsF32(h) * stepsF32(h) * panelBytes}, whole))
 			tile.sumF32(h, a, b, whole, panel)
 			tile.store(h, c, 4*p.BlockN)
 		})
@@ -237,7 +237,7 @@ func attend(e *emitter, k kernel.Kernel) {
 		tile.heights(h, func(h int) {
 			tile.load(h, c, 4*width)
 			e.do(x86.MOVQ(keys, whole))
-			e.do(x86.ANDQ(operand.I32(-unroll(h)*panelBytes), whole))
+			e.do(x86.ANDQ(operand.I32(-stepsF32(h)*panelBytes), whole))
 			e.do(x86.ADDQ(b, whole))
 			tile.sumF32(h, a, b, whole, end)
 			tile.store(h, c, 4*width)

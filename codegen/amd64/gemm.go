@@ -149,7 +149,7 @@ func (g *gemm) products(h reg.Register) {
 			if g.tile.bf16 {
 				g.tile.sumBF16(h, a, b, panel)
 			} else {
-				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / unroll(h) * unroll(h) * panelBytes}, whole))
+				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / stepsF32(h) * stepsF32(h) * panelBytes}, whole))
 				g.tile.sumF32(h, a, b, whole, panel)
 			}
 			if bias != nil {

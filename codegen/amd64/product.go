@@ -28,8 +28,6 @@ type product struct {
 
 	bf16    bool // panels are pairs of bf16, k inside
 	aStride int  // bytes from one row of the left factor to the next
-	// prefetch is how many bytes ahead the panel is prefetched, 0 for not at all.
-	prefetch int
 }
 
 // newProduct returns a tile of at most rows rows.
@@ -95,38 +93,33 @@ func (p *product) store(h int, c reg.Register, stride int) {
 	}
 }
 
-// step emits one step of K for h rows: A at a plus offset, the two vectors of B in p.b.
-func (p *product) step(h int, a reg.Register, offset int) {
-	for r, acc := range p.acc[:h] {
-		p.e.do(x86.VBROADCASTSS(operand.Mem{Base: a, Disp: r*p.aStride + offset}, p.a))
-		p.e.do(x86.VFMADD231PS(p.b[0], p.a, acc[0]))
-		p.e.do(x86.VFMADD231PS(p.b[1], p.a, acc[1]))
-	}
-}
-
-// unroll is how many steps of K the loop of a tile of h rows has: enough work for a loop, a
-// power of two, at most one block of a bf16 panel.
-func unroll(h int) int {
-	u := 32
-	for u > 4 && u*h > 32 {
+// unroll returns how many of most steps the loop of a tile of h rows has, a power of two: enough
+// work for a loop, code that is not too long.
+func unroll(h, most int) int {
+	u := most
+	for u > 2 && u*h > 48 {
 		u /= 2
 	}
 	return u
 }
 
+// stepsF32 is the length of the main loop over an f32 panel.
+func stepsF32(h int) int { return unroll(h, 32) }
+
 // sumF32 adds the products of an f32 panel for h rows. It consumes a and b; end is the address
-// after the last row of K of the panel, and whole that after the last full turn of the loop.
+// after the last row of K of the panel, and whole that after the last full turn of the main loop.
 func (p *product) sumF32(h int, a, b, whole, end reg.Register) {
 	e := p.e
 	turn := func(steps int) {
 		for k := range steps {
 			for v, x := range p.b {
 				e.do(x86.VMOVUPS(operand.Mem{Base: b, Disp: k*panelBytes + 64*v}, x))
-				if p.prefetch > 0 {
-					e.do(x86.PREFETCHT0(operand.Mem{Base: b, Disp: k*panelBytes + 64*v + p.prefetch}))
-				}
 			}
-			p.step(h, a, 4*k)
+			for r, acc := range p.acc[:h] {
+				e.do(x86.VBROADCASTSS(operand.Mem{Base: a, Disp: r*p.aStride + 4*k}, p.a))
+				e.do(x86.VFMADD231PS(p.b[0], p.a, acc[0]))
+				e.do(x86.VFMADD231PS(p.b[1], p.a, acc[1]))
+			}
 		}
 		e.addImm(4*steps, a)
 		e.addImm(panelBytes*steps, b)
@@ -142,49 +135,69 @@ func (p *product) sumF32(h int, a, b, whole, end reg.Register) {
 		e.do(x86.JLT(ref(top)))
 		e.bind(done)
 	}
-	loop(unroll(h), whole)
+	loop(stepsF32(h), whole)
 	loop(1, end)
 }
 
+// A block of a bf16 panel is 32 steps of K: 16 pairs of them × 16 columns, then the same pairs ×
+// the other 16 columns.
+const (
+	blockPairs = 16
+	halfBlock  = blockPairs * 64
+)
+
+// prefetchAhead is two blocks. It pays for tiles of more than prefetchHeight rows, which do not
+// ask for the panel fast enough to keep the processor's own prefetching going; lower ones are
+// bound by memory and lose with it (docs/tuning.md).
+const (
+	prefetchAhead  = 4 * halfBlock
+	prefetchHeight = 4
+)
+
 // sumBF16 adds the products of a bf16 panel for h rows. It consumes a and b; end is the address
-// after the panel. A block of the panel is 32 steps of K: 16 pairs × 16 columns, twice.
+// after the panel. It reads the panel from front to back, the columns of one half block at a
+// time, because the processor prefetches one sequential stream and not two: with both halves in
+// one loop a single row ran at half the bandwidth of the memory.
 func (p *product) sumBF16(h int, a, b, end reg.Register) {
 	e := p.e
-	const half = 16 * 64 // bytes of 16 columns of a block
-	pairs := unroll(h) / 2
-	inner := e.GP64()
-	top, next := e.label("block"), e.label("k")
+	pairs := unroll(h, blockPairs)
+	x, half := p.b[0], e.GP64()
+	top := e.label("block")
 	e.bind(top)
-	if pairs < 16 {
-		e.do(x86.LEAQ(operand.Mem{Base: b, Disp: half}, inner))
-		e.align()
-		e.bind(next)
-	}
-	for k := range pairs {
-		for odd := range 2 {
-			for v, x := range p.b {
-				m := operand.Mem{Base: b, Disp: 64*k + half*v}
-				if odd == 0 {
-					e.do(x86.VPSLLD(operand.U8(16), m, x))
-					if p.prefetch > 0 {
-						e.do(x86.PREFETCHT0(m.Offset(p.prefetch)))
-					}
-				} else {
-					e.do(x86.VPANDD(m, p.high, x))
-				}
-			}
-			p.step(h, a, 4*(2*k+odd))
+	for v := range 2 {
+		next := e.label("k")
+		if pairs < blockPairs {
+			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: halfBlock}, half))
+			e.align()
+			e.bind(next)
 		}
-	}
-	e.addImm(8*pairs, a)
-	if pairs < 16 {
+		for pair := range pairs {
+			m := operand.Mem{Base: b, Disp: 64 * pair}
+			e.do(x86.VPSLLD(operand.U8(16), m, x))
+			p.stepBF16(h, v, x, a, 8*pair)
+			if h > prefetchHeight {
+				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead)))
+			}
+			e.do(x86.VPANDD(m, p.high, x))
+			p.stepBF16(h, v, x, a, 8*pair+4)
+		}
+		e.addImm(8*pairs, a)
 		e.addImm(64*pairs, b)
-		e.do(x86.CMPQ(b, inner))
-		e.do(x86.JLT(ref(next)))
-		e.addImm(half, b)
-	} else {
-		e.addImm(2*half, b)
+		if pairs < blockPairs {
+			e.do(x86.CMPQ(b, half))
+			e.do(x86.JLT(ref(next)))
+		}
+		if v == 0 {
+			e.addImm(-8*blockPairs, a)
+		}
 	}
 	e.do(x86.CMPQ(b, end))
 	e.do(x86.JLT(ref(top)))
+}
+
+// stepBF16 emits one step of K for h rows and one of their two vectors.
+func (p *product) stepBF16(h, v int, x, a reg.Register, offset int) {
+	for r, acc := range p.acc[:h] {
+		p.e.do(x86.VFMADD231PS_BCST(operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, acc[v]))
+	}
 }

@@ -7,9 +7,6 @@ import "unsafe"
 // through all keys of the sequence, in blocks counted from the sequence's start, so that a result
 // does not depend on what else is in the batch.
 
-//go:noinline
-func callAttention(f func(*AttentionArgs), a *AttentionArgs) { f(a) }
-
 // attentionItems fills blocks: entry i is the number of query blocks of the sequences before i.
 func (s *Session) attentionItems() int {
 	g := &s.grid

@@ -3,9 +3,6 @@ package rt
 // This file is the loop around a gather. A work item is a block of rows. The indices are inputs
 // of the session, which has checked their range.
 
-//go:noinline
-func callGather(f func(*GatherArgs), a *GatherArgs) { f(a) }
-
 func (s *Session) gatherItem(w *worker, item int) {
 	g, a := &s.grid, &w.gather
 	row := item * g.impl.BlockM

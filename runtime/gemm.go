@@ -7,16 +7,9 @@ import "unsafe"
 // several packs the rows once. How the work is cut never changes a result: every element is one
 // sum over K in order, whoever makes it.
 
-// callMACs bounds the multiply-accumulates of one kernel call, because a call cannot be
-// preempted: at 120 G/s of a core with AVX-512 it takes 70 µs.
-const callMACs = 8 << 20
-
 // itemsPerWorker is how many items a worker should get at least, so that the last ones do not
 // leave the others waiting for long.
 const itemsPerWorker = 8
-
-//go:noinline
-func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }
 
 func (s *Session) gemmItems() int {
 	g := &s.grid

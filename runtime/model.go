@@ -69,7 +69,8 @@ func Open(mod *Module, path string, o Options) (*Model, error) {
 }
 
 // Close waits for calls to end, ends the helpers and unmaps the weights. Calls after it return
-// ErrClosed; sessions are closed on their own. Closing again does nothing.
+// ErrClosed; sessions are closed on their own. Closing again does nothing. A session's Observe
+// function must not call it.
 func (m *Model) Close() error {
 	m.life.Lock()
 	defer m.life.Unlock()

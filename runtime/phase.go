@@ -10,17 +10,19 @@ import "sync/atomic"
 // until the item is counted as done, so what the phase consists of (Session.grid) can be read
 // without a lock: it was written before the word, and is next written after all items are done.
 
+// phases is the part of a session that its workers share. Words that different workers write
+// are on cache lines of their own.
 type phases struct {
 	_       [cacheLine]byte
 	word    atomic.Uint64 // number<<32 | items left
 	_       [cacheLine]byte
 	pending atomic.Int64 // items that are not done
 	_       [cacheLine]byte
-	parked  atomic.Bool // the calling goroutine waits for wake
-	helpers atomic.Int32
-	wake    chan struct{} // one token
-	failure atomic.Pointer[ErrStep]
-	items   int // of the open phase
+	parked  atomic.Bool             // the calling goroutine waits for wake
+	helpers atomic.Int32            // of the pool, that work for this session
+	wake    chan struct{}           // one token
+	failure atomic.Pointer[ErrStep] // the first of the call
+	items   int                     // of the open phase
 }
 
 // runPhase does all items of the phase that grid describes.

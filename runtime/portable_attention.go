@@ -62,23 +62,23 @@ func portableAttend(k *Kernel, a *AttentionArgs) {
 		for _, x := range s {
 			best = max(best, x)
 		}
-		total := 0.0
 		if a.First != 0 {
 			clear(o)
-		} else if keep := float32(exp(float64(top[r]) - float64(best))); keep != 1 {
-			total = float64(sum[r] * keep)
+			sum[r] = 0
+		} else {
+			keep := float32(exp(float64(top[r]) - float64(best)))
+			sum[r] *= keep
 			for i := range o {
 				o[i] *= keep
 			}
-		} else {
-			total = float64(sum[r])
 		}
+		total := 0.0
 		for i, x := range s {
 			p := float32(exp(float64(x) - float64(best)))
 			total += float64(p)
 			s[i] = roundTo(k.Math, p)
 		}
-		top[r], sum[r] = best, float32(total)
+		top[r], sum[r] = best, sum[r]+float32(total)
 	}
 	for d := 0; d < width; d += panelN {
 		mulPanel(unsafe.Add(a.O, 4*d), width, a.S, portableKeys, unsafe.Add(a.VPack, 4*d*portableKeys), a.Rows, a.Keys)

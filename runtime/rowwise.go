@@ -2,9 +2,6 @@ package rt
 
 // This file is the loop around a norm of rows. A work item is a block of rows.
 
-//go:noinline
-func callRow(f func(*RowArgs), a *RowArgs) { f(a) }
-
 // rowItems is the number of blocks of rows, for norms and gathers.
 func (s *Session) rowItems() int { return ceilDiv(s.grid.rows, s.grid.impl.BlockM) }
 

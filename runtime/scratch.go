@@ -49,11 +49,14 @@ func areaBytes(mod *Module, e Extent, rows int) int {
 // tableBytes returns the bytes of a table with an entry for each sequence and one more.
 func tableBytes(tokens int) int { return roundUp(4*(tokens+1), cacheLine) }
 
-// The parts of a worker's scratch. A matmul has partA and partTile, attention the others.
+// The parts of a worker's scratch. They are numbered for each kind of kernel.
 const (
 	partA = iota
 	partTile
-	partQ = iota - 2
+)
+
+const (
+	partQ = iota
 	partK
 	partV
 	partS

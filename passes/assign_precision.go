@@ -10,7 +10,7 @@ func assignPrecision(s *State) error {
 	if s.Options.Math == ir.F32 {
 		return nil
 	}
-	p := precision{g: s.Graph, to: s.Options.Math, casts: map[*ir.Value]*ir.Value{}}
+	p := precision{g: s.Graph, to: s.Options.Math, users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{}}
 	for _, v := range append([]*ir.Value(nil), s.Graph.Values...) {
 		switch v.Op.Name {
 		case "linear":
@@ -28,7 +28,8 @@ func assignPrecision(s *State) error {
 type precision struct {
 	g     *ir.Graph
 	to    ir.DType
-	casts map[*ir.Value]*ir.Value // one cast for each value, shared
+	users map[*ir.Value][]*ir.Value // before the pass
+	casts map[*ir.Value]*ir.Value   // one cast for each value, shared
 }
 
 // cast returns v in p.to, made where v is.
@@ -68,7 +69,7 @@ func (p precision) narrow(v *ir.Value) *ir.Value {
 	if v.Type.DType == p.to {
 		return v
 	}
-	if len(p.g.Users()[v]) == 1 {
+	if len(p.users[v]) == 1 {
 		switch a := v.Attrs.(type) {
 		case *ir.NormAttrs:
 			return p.replace(v, v.Op.Name, &ir.NormAttrs{Eps: a.Eps, Out: p.to}, v.Args...)

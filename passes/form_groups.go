@@ -9,25 +9,37 @@ import (
 )
 
 func formGroups(s *State) error {
+	f := &former{g: s.Graph, users: s.Graph.Users(), taken: map[*ir.Value]bool{}}
+	var groups []*members
 	for _, find := range []func(*former, *ir.Value) *members{findGemm, findAttention, findGather, findNorm} {
-		for _, anchor := range append([]*ir.Value(nil), s.Graph.Values...) {
-			f := &former{g: s.Graph, users: s.Graph.Users()}
-			if !slices.Contains(s.Graph.Values, anchor) {
+		for _, anchor := range s.Graph.Values {
+			if f.taken[anchor] {
 				continue
 			}
-			if m := find(f, anchor); m != nil {
-				if err := f.group(m); err != nil {
-					return err
-				}
+			m := find(f, anchor)
+			if m == nil {
+				continue
 			}
+			for v := range m.in {
+				f.taken[v] = true
+			}
+			groups = append(groups, m)
 		}
 	}
+	for _, m := range groups {
+		if err := f.group(m); err != nil {
+			return err
+		}
+	}
+	s.Graph.Prune()
 	return nil
 }
 
+// former knows the graph as it was before the first group.
 type former struct {
 	g     *ir.Graph
 	users map[*ir.Value][]*ir.Value
+	taken map[*ir.Value]bool // by a group
 }
 
 // members is a group to be: the values that go into it, and what it is called.
@@ -42,9 +54,10 @@ func newMembers(kind kernel.Kind, anchor *ir.Value) *members {
 	return &members{kind: kind, anchor: anchor, in: map[*ir.Value]bool{anchor: true}, result: anchor}
 }
 
-// only returns the single user of v, or nil when there are more or v is an output.
+// only returns the single user of v, or nil when there are more, it is in another group, or v is
+// an output.
 func (f *former) only(v *ir.Value) *ir.Value {
-	if len(f.users[v]) != 1 || slices.Contains(f.g.Outputs, v) {
+	if len(f.users[v]) != 1 || f.taken[f.users[v][0]] || slices.Contains(f.g.Outputs, v) {
 		return nil
 	}
 	return f.users[v][0]
@@ -206,7 +219,6 @@ func (f *former) group(m *members) error {
 		return err
 	}
 	f.g.Replace(m.result, g)
-	f.g.Prune()
 	return nil
 }
 

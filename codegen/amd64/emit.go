@@ -45,7 +45,7 @@ func (u *unit) text() (string, []string, error) {
 	if len(u.consts.Data) > 0 {
 		u.file.AddSection(u.consts)
 	}
-	if err := pass.Compile.Execute(u.file); err != nil {
+	if err := pass.Concat(pass.Compile, pass.FunctionPass(lower)).Execute(u.file); err != nil {
 		return "", nil, err
 	}
 	var features []string

@@ -14,7 +14,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bertc/bertc/codegen"
@@ -28,8 +32,25 @@ var long = flag.Bool("long", false, "check more plans and row counts of each ker
 // Exec returns the command that runs the program at path, natively or under an emulator.
 type Exec func(path string) *exec.Cmd
 
-// Native runs the program on this machine.
-func Native(path string) *exec.Cmd { return exec.Command(path) }
+// Native runs the program on this machine. It skips the test where that is not possible.
+func Native(t *testing.T, target *kernel.Target) Exec {
+	t.Helper()
+	if runtime.GOOS != "linux" || runtime.GOARCH != target.GOARCH {
+		t.Skipf("SKIP: %s needs linux/%s, this is %s/%s", target.Name, target.GOARCH, runtime.GOOS, runtime.GOARCH)
+	}
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Skipf("SKIP: cannot tell the features of the CPU: %v", err)
+	}
+	// The kernel writes avx512_bf16, Go and avo AVX512BF16.
+	have := strings.Fields(strings.ReplaceAll(string(info), "_", ""))
+	for _, f := range target.Features {
+		if !slices.Contains(have, strings.ToLower(f)) {
+			t.Skipf("SKIP: %s needs the CPU feature %s", target.Name, f)
+		}
+	}
+	return func(path string) *exec.Cmd { return exec.Command(path) }
+}
 
 // unitUnderTest is one kernel and the numbers of its functions in the program.
 type unitUnderTest struct {
@@ -37,7 +58,7 @@ type unitUnderTest struct {
 	funcs map[string]int
 }
 
-// Run checks a backend. The caller skips the test when run cannot execute the target's features.
+// Run checks a backend. run must be able to execute the target's features.
 func Run(t *testing.T, b codegen.Backend, run Exec) {
 	m := newModule(b.Target())
 	var units []unitUnderTest

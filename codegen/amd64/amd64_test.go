@@ -1,0 +1,50 @@
+package amd64
+
+import (
+	"testing"
+
+	"github.com/bertc/bertc/codegen"
+	"github.com/bertc/bertc/codegen/codegentest"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+)
+
+var testFunc = codegen.Func{Name: "tBlock", Role: "Block", Args: "GemmArgs"}
+
+func TestConformance(t *testing.T) {
+	b := New()
+	codegentest.Run(t, b, codegentest.Native(t, b.Target()))
+}
+
+// TestErrors: Emit refuses what it cannot do, and does not panic.
+func TestErrors(t *testing.T) {
+	s := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.F32, Weight: ir.F32, N: 32, K: 8}
+	p, ok := kernel.Choose(s, New().Target().Name)
+	if !ok {
+		t.Fatal("no plan")
+	}
+	other := p
+	other.Target = "generic"
+	tall := p
+	tall.MicroM, tall.BlockM = 13, 13
+	table := kernel.Spec{Kind: kernel.Gather, Weight: ir.F32, Out: ir.F32, K: 8, Table: "[n/4][k][n4]"}
+	for name, k := range map[string]kernel.Kernel{
+		"target":        {Spec: s, Plan: other},
+		"micro":         {Spec: s, Plan: tall},
+		"zero":          {},
+		"kind":          {Spec: table, Plan: p},
+		"table layout":  {Spec: table, Plan: kernel.Plan{Kind: kernel.Gather, Target: p.Target, BlockM: 8}},
+		"invalid spec":  {Spec: kernel.Spec{Kind: kernel.Gemm}, Plan: p},
+		"huge distance": {Spec: hugeSpec(s), Plan: p},
+	} {
+		if _, err := New().Emit("k", k); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// hugeSpec has panels that lie further apart than 32 bits can say.
+func hugeSpec(s kernel.Spec) kernel.Spec {
+	s.K = 1 << 26
+	return s
+}

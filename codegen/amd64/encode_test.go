@@ -98,10 +98,11 @@ func TestGolden(t *testing.T) {
 func randomNode(r *rand.Rand, row inst) *asm.Instruction {
 	n := &asm.Instruction{Opcode: row.name}
 	memory := false
+	tiles := r.Perm(8)
 	for i := range len(row.class) {
 		switch class := row.class[i]; {
 		case class == 't':
-			n.Operands = append(n.Operands, tile{operand.U8(r.IntN(8))})
+			n.Operands = append(n.Operands, tile{operand.U8(tiles[i])})
 		case class == 'm' || class != 'z' && class != 'y' && r.IntN(2) == 0:
 			m := operand.Mem{Base: gprs[r.IntN(16)]}
 			if r.IntN(2) == 0 {
@@ -207,6 +208,7 @@ func TestEncodeErrors(t *testing.T) {
 		{"VDPBF16PS", nil, []operand.Op{operand.NewDataAddr(operand.NewStaticSymbol("x"), 0), z(2), z(3)}},
 		{"TILEZERO", nil, []operand.Op{tile{8}}},
 		{"TILEZERO", nil, []operand.Op{z(0)}},
+		{"TDPBSSD", nil, []operand.Op{tile{1}, tile{2}, tile{1}}},
 		{"TILELOADD", nil, []operand.Op{operand.Mem{Base: reg.RAX, Index: reg.RSP, Scale: 1}, tile{0}}},
 		{"TILELOADD", nil, []operand.Op{operand.Mem{Base: reg.RAX, Index: reg.RCX, Scale: 3}, tile{0}}},
 	}
@@ -224,7 +226,6 @@ func TestNodes(t *testing.T) {
 	u := newUnit("t")
 	e := u.function(testFunc)
 	acc, a, b, ymm, k := e.ZMM(), e.ZMM(), e.ZMM(), e.YMM(), e.K()
-	bits := e.GP32()
 	for _, n := range []struct {
 		name     string
 		suffixes []string
@@ -241,7 +242,6 @@ func TestNodes(t *testing.T) {
 	} {
 		e.do(node(n.name, n.suffixes, n.ops...))
 	}
-	_ = bits
 	e.ret()
 	if e.err != nil {
 		t.Fatal(e.err)

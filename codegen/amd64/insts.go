@@ -192,6 +192,8 @@ func (row inst) form(n *asm.Instruction) (form, error) {
 		return bad("broadcasts only memory")
 	case f.zero && f.mask == nil:
 		return bad("zeroing needs a mask")
+	case row.class == "ttt" && (f.r == f.v || f.r == f.rm || f.v == f.rm):
+		return bad("tiles must differ") // else the processor faults
 	}
 	return f, nil
 }

@@ -62,10 +62,28 @@ type unitUnderTest struct {
 func Run(t *testing.T, b codegen.Backend, run Exec) {
 	m := newModule(b.Target())
 	var units []unitUnderTest
+	first := map[kernel.Spec]int{}
+	twice := map[kernel.Kind]bool{}
 	for _, s := range specs() {
+		first[s] = len(units)
 		for _, p := range samplePlans(s, b.Target().Name) {
-			k := kernel.Kernel{Spec: s, Plan: p}
-			units = append(units, unitUnderTest{k, m.add(emit(t, b, fmt.Sprintf("k%d", len(units)), k))})
+			k, symbol := kernel.Kernel{Spec: s, Plan: p}, fmt.Sprintf("k%d", len(units))
+			u, err := b.Emit(symbol, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !twice[s.Kind] {
+				twice[s.Kind] = true
+				if again, err := b.Emit(symbol, k); err != nil || again.Asm != u.Asm {
+					t.Errorf("spec %s\nplan %s: emitted twice, the text differs (%v)", s, p, err)
+				}
+			}
+			for _, f := range u.Features {
+				if !slices.Contains(b.Target().Features, f) {
+					t.Errorf("spec %s\nplan %s: needs the feature %s, which the target lacks", s, p, f)
+				}
+			}
+			units = append(units, unitUnderTest{k, m.add(u)})
 		}
 	}
 	path, err := m.build(t.TempDir())
@@ -84,23 +102,18 @@ func Run(t *testing.T, b codegen.Backend, run Exec) {
 				}
 			}()
 			checks[u.Spec.Kind](t, p, u)
+			if other := units[first[u.Spec]]; u.Spec.Kind == kernel.Gemm && other.Plan != u.Plan {
+				samePlans(t, p, other, u)
+			}
 		})
 	}
-}
-
-// emit emits k twice.
-func emit(t *testing.T, b codegen.Backend, symbol string, k kernel.Kernel) codegen.Unit {
-	t.Helper()
-	u, err := b.Emit(symbol, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.Plan.MicroM < 4 {
-		if again, err := b.Emit(symbol, k); err != nil || again.Asm != u.Asm {
-			t.Errorf("spec %s\nplan %s: emitted twice, the text differs (%v)", k.Spec, k.Plan, err)
+	t.Run("silu", func(t *testing.T) {
+		for _, u := range units {
+			if u.Spec == siluSpec {
+				checkSiLU(t, p, u)
+			}
 		}
-	}
-	return u
+	})
 }
 
 // samplePlans returns the chosen plan of s and a few others, the same in every run.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	rt "github.com/bertc/bertc/runtime"
@@ -132,4 +133,58 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 			same(t, fmt.Sprintf("row %d of %d alone, all panels in one call", row, m), alone.out, got.out[row*s.N:(row+1)*s.N])
 		}
 	}
+}
+
+// samePlans checks that two plans of a Spec whose sums have one order give the same bits.
+func samePlans(t *testing.T, p *program, a, b unitUnderTest) {
+	if a.Plan.ReductionKey() != b.Plan.ReductionKey() {
+		return
+	}
+	const m = 13
+	in := gemmInput(rand.New(rand.NewPCG(5, m)), a.Spec, m)
+	same(t, fmt.Sprintf("against plan %s", a.Plan),
+		runGemm(t, p, b, in, 0, m, b.Plan.BlockM, b.Plan.BlockN).out,
+		runGemm(t, p, a, in, 0, m, a.Plan.BlockM, a.Plan.BlockN).out)
+}
+
+// siluSpec is a matmul that is silu of a column: with weight 1, x goes through unchanged.
+var siluSpec = gemm(allF32, 1, 1, kernel.NoPrologue, "silu")
+
+// siluULP is the largest error of silu in units in the last place: two for the exponential, one
+// half each for the sum and the quotient.
+const siluULP = 3
+
+// checkSiLU checks silu over its whole range, and with it the exponential.
+func checkSiLU(t *testing.T, p *program, u unitUnderTest) {
+	xs := []float32{0, 1e-30, 1, 87, 88.5, 89, 100, 149, 151, 1000, 3e38, float32(math.Inf(1)), float32(math.NaN())}
+	for i := range 4000 {
+		xs = append(xs, float32(i)/40)
+	}
+	for _, x := range xs {
+		if !math.IsInf(float64(x), 1) {
+			xs = append(xs, -x)
+		}
+	}
+	in := kernel.GemmInput{M: len(xs), X: xs, W: kernel.Pack(u.Spec.WeightLayout(), []float32{1}, 1, 1)}
+	worst := uint32(0)
+	for i, got := range runGemm(t, p, u, in, 0, len(xs), u.Plan.BlockM, 1).out {
+		x := float64(xs[i])
+		want := x / (1 + math.Exp(-x))
+		switch ulp := num.ULP32(got, float32(want)); {
+		case want != want || math.IsInf(want, 0):
+			if float64(got) != want && got == got {
+				t.Errorf("silu(%v) = %v, want %v", x, got, want)
+			}
+		case x < -88:
+			// Beyond e⁸⁸ the exponential is no f32, and the quotient 0.
+			if math.Abs(float64(got)-want) > 0x1p-120 {
+				t.Errorf("silu(%v) = %v, want about %v", x, got, want)
+			}
+		case ulp > siluULP:
+			t.Errorf("silu(%v) = %v, want %v: %d ulp", x, got, want, ulp)
+		default:
+			worst = max(worst, ulp)
+		}
+	}
+	t.Logf("silu: at most %d ulp off", worst)
 }

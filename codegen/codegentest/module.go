@@ -37,14 +37,9 @@ type call struct {
 type job struct {
 	Buffers [][]byte
 	Calls   []call
-	Repeat  int
-	Keep    bool
 }
 
-type result struct {
-	Buffers [][]byte
-	Nanos   []int64
-}
+type result struct{ Buffers [][]byte }
 
 // module collects kernels for one program.
 type module struct {

@@ -62,6 +62,7 @@ func specs() []kernel.Spec {
 		gemm(narrow, 96, 170, kernel.RMSNorm, "silu"),
 		gemm(widened, 96, 33, kernel.NoPrologue, "bias"),
 		gemm(mixed, 1, 1, kernel.NoPrologue, ""),
+		siluSpec,
 
 		// q, k and v of as many heads; the rotation covers q and k.
 		gemm(mixed, 128, 64, kernel.RMSNorm, "rope", heads(2, 1, 32)),

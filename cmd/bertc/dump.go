@@ -7,9 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bertc/bertc/graph/bert"
+	"github.com/bertc/bertc/internal/html"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
+	"github.com/bertc/bertc/program"
 )
 
 func dumpCommand() *cobra.Command {
@@ -25,18 +28,18 @@ until form-groups, a program from choose-plans on. Passes, in order:
 		Example: `  bertc dump --model ./retrieva-bert --after form-groups`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			m, stages, err := o.stages(c)
+			m, stages, _, err := o.stages(c)
 			if err != nil {
 				return err
 			}
 			defer m.Close()
 			for _, s := range stages {
-				if s.pass.Name == after {
-					_, err := fmt.Fprint(c.OutOrStdout(), s.text)
+				if s.Name == after {
+					_, err := fmt.Fprint(c.OutOrStdout(), s.Text)
 					return err
 				}
 			}
-			return fmt.Errorf("--after %q: no pass is called that (passes: %s)", after, strings.Join(passes.Names(), ", "))
+			return fmt.Errorf("--after %q: no pass is called that (passes: %s)", after, strings.Join(append([]string{buildStage}, passes.Names()...), ", "))
 		},
 	}
 	o.flags(c)
@@ -47,39 +50,45 @@ until form-groups, a program from choose-plans on. Passes, in order:
 
 func passList() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "  %-18s %s\n", buildStage, buildDoc)
 	for _, p := range passes.Passes() {
 		fmt.Fprintf(&b, "  %-18s %s\n", p.Name, p.Doc)
 	}
 	return b.String()
 }
 
-// stage is the text after one pass.
-type stage struct {
-	pass passes.Pass
-	text string
-	took time.Duration
-}
+// buildStage is the graph before the first pass.
+const (
+	buildStage = "build"
+	buildDoc   = "The graph as it is built from the configuration."
+)
 
-// stages opens the model and runs all passes.
-func (o *modelOptions) stages(c *cobra.Command) (*pipeline.Model, []stage, error) {
+// stages opens the model and returns the text of every stage, and the program.
+func (o *modelOptions) stages(c *cobra.Command) (*pipeline.Model, []html.Stage, *program.Program, error) {
 	math, err := o.math()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	m, err := o.open(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if math == 0 {
 		math = m.DType()
 	}
-	var stages []stage
-	_, err = m.Program(passes.Options{Math: math, Targets: kernel.Targets(), Observe: func(p passes.Pass, s *passes.State, took time.Duration) {
-		stages = append(stages, stage{p, s.String(), took})
+	start := time.Now()
+	g, err := bert.Build(m.Config, m.Task())
+	if err != nil {
+		m.Close()
+		return nil, nil, nil, err
+	}
+	stages := []html.Stage{{Name: buildStage, Doc: buildDoc, Text: g.String(), Took: time.Since(start)}}
+	p, err := m.Program(passes.Options{Math: math, Targets: kernel.Targets(), Observe: func(p passes.Pass, s *passes.State, took time.Duration) {
+		stages = append(stages, html.Stage{Name: p.Name, Doc: p.Doc, Text: s.String(), Took: took})
 	}})
 	if err != nil {
 		m.Close()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return m, stages, nil
+	return m, stages, p, nil
 }

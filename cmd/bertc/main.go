@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,7 +27,7 @@ func main() {
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
 		}
-		fmt.Fprintf(os.Stderr, "bertc: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		fmt.Fprintf(os.Stderr, "bertc: %s\n", err)
 		os.Exit(exitError)
 	}
 }
@@ -44,16 +43,34 @@ file. The package needs nothing but the Go standard library.`,
   bertc compile --model ./retrieva-bert --out ./retrieva
   bertc fill-mask --package ./retrieva '日本の首都は<MASK|LLM-jp>です。'
   bertc inspect ./retrieva-bert`,
-		Version:                    pipeline.Version(),
-		SilenceErrors:              true,
-		SilenceUsage:               true,
-		SuggestionsMinimumDistance: 2,
+		Version:       pipeline.Version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return unknownCommand(c, args[0])
+		},
 	}
 	c.SetFlagErrorFunc(flagError)
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), tokenizeCommand(),
-		inspectCommand(), initCommand(), dumpCommand())
+		inspectCommand(), initCommand(), dumpCommand(), htmlCommand())
 	return c
+}
+
+// unknownCommand names the nearest command.
+func unknownCommand(c *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	if name := nearest.Name(name, names); name != "" {
+		return fmt.Errorf("unknown command %q (did you mean %s?)", c.Flags().Arg(0), name)
+	}
+	return fmt.Errorf("unknown command %q (see bertc help)", name)
 }
 
 // flagError adds the nearest flag to the message about an unknown one.

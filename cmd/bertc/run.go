@@ -47,10 +47,8 @@ Hugging Face models, also after masked-out tokens; rows of those are zero.`,
 			}
 			defer clean()
 			defer d.Close()
-			if b.Cols > d.Hello.MaxPositions {
-				if longest := b.Longest(); longest > d.Hello.MaxPositions {
-					return fmt.Errorf("%s: a row has a token at position %d, the model takes rows of at most %d tokens", in, longest-1, d.Hello.MaxPositions)
-				}
+			if err := b.Check(d.Hello.VocabSize, d.Hello.MaxPositions); err != nil {
+				return err
 			}
 			return pipeline.Run(d.Encoder(bert.MaxTokens), b, outputs, out)
 		},

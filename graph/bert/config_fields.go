@@ -3,6 +3,7 @@ package bert
 // This file owns reading single fields of config.json: their synonyms, types and bounds.
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -132,11 +133,16 @@ func word[T any](r *reader, field, supported string, table map[string]T) (value 
 	return value, ok
 }
 
-// shorten is a JSON value for a message.
+// shorten is a JSON value for a message: on one line, and not longer than a line.
 func shorten(raw json.RawMessage) string {
 	const limit = 60
-	if s := string(raw); len(s) <= limit {
-		return s
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		b.Reset()
+		b.Write(raw)
 	}
-	return string(raw[:limit]) + "…"
+	if b.Len() <= limit {
+		return b.String()
+	}
+	return string(b.Bytes()[:limit]) + "…"
 }

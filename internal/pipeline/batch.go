@@ -10,7 +10,8 @@ import (
 
 // Batch is rows of token ids without their padding, packed one after another.
 type Batch struct {
-	Rows, Cols int // of the padded input: [B, S]
+	Path       string // of the input, for messages
+	Rows, Cols int    // of the padded input: [B, S]
 	IDs        []int32
 	Positions  []int32 // index of each token in its row, as in Hugging Face models
 	Offsets    []int32 // of the rows that have tokens
@@ -44,7 +45,7 @@ func ReadBatch(path string) (Batch, error) {
 	if maskShape != nil && !slices.Equal(shape, maskShape) {
 		return Batch{}, fmt.Errorf("%s: tensor \"attention_mask\": expected shape %v as \"input_ids\" has, found %v", path, shape, maskShape)
 	}
-	b := Batch{Rows: shape[0], Cols: shape[1], Offsets: []int32{0}}
+	b := Batch{Path: path, Rows: shape[0], Cols: shape[1], Offsets: []int32{0}}
 	for cell, id := range ids {
 		if mask == nil || mask[cell] != 0 {
 			if id != int64(int32(id)) {
@@ -103,11 +104,15 @@ func integers(f *checkpoint.File, name string) ([]int64, []int, error) {
 	return out, found.Shape, nil
 }
 
-// Longest returns the largest position of a token, plus one.
-func (b Batch) Longest() int {
-	n := int32(0)
-	for _, p := range b.Positions {
-		n = max(n, p+1)
+// Check reports the first token that a model with so many ids and positions does not take.
+func (b Batch) Check(vocab, positions int) error {
+	for i, id := range b.IDs {
+		if id < 0 || int(id) >= vocab {
+			return fmt.Errorf("%s: tensor \"input_ids\": id %d at [%d, %d] is outside the vocabulary, ids are 0..%d", b.Path, id, b.Cell[i]/b.Cols, b.Cell[i]%b.Cols, vocab-1)
+		}
+		if int(b.Positions[i]) >= positions {
+			return fmt.Errorf("%s: tensor \"input_ids\": row %d has a token at %d, the model takes rows of at most %d tokens", b.Path, b.Cell[i]/b.Cols, b.Positions[i], positions)
+		}
 	}
-	return int(n)
+	return nil
 }

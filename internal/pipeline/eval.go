@@ -23,7 +23,7 @@ func (m *Model) Eval(b Batch, math ir.DType, head bool) (hidden, logits []float3
 	} else if head && m.Task() != bert.MaskedLM {
 		return nil, nil, fmt.Errorf("the model has no masked-language head: it makes no logits")
 	}
-	if err := m.CheckIDs(b); err != nil {
+	if err := b.Check(m.Config.EmbeddingRows, m.Config.MaxPositionEmbeddings); err != nil {
 		return nil, nil, err
 	}
 	rows := make([]int32, len(b.IDs))
@@ -64,19 +64,6 @@ func (m *Model) Weight(name string, t ir.Type) (*ir.Tensor, error) {
 		return nil, err
 	}
 	return &ir.Tensor{DType: t.DType, Shape: tensor.Shape, Data: floats(tensor.Float32s())}, nil
-}
-
-// CheckIDs reports the first token or sequence that the model does not take.
-func (m *Model) CheckIDs(b Batch) error {
-	for i, id := range b.IDs {
-		if id < 0 || int(id) >= m.Config.EmbeddingRows {
-			return fmt.Errorf("token %d has id %d, ids are 0..%d", i, id, m.Config.EmbeddingRows-1)
-		}
-		if int(b.Positions[i]) >= m.Config.MaxPositionEmbeddings {
-			return fmt.Errorf("token %d has position %d, the model takes rows of at most %d tokens", i, b.Positions[i], m.Config.MaxPositionEmbeddings)
-		}
-	}
-	return nil
 }
 
 func floats[T int32 | float32](xs []T) []float64 {

@@ -103,13 +103,13 @@ func (b Batch) split(limit int) ([]Batch, error) {
 		}
 		lo, hi := b.Offsets[first], b.Offsets[end]
 		if int(hi-lo) > limit {
-			return nil, fmt.Errorf("row %d has %d tokens, the model takes rows of at most %d tokens", b.Cell[lo]/b.Cols, hi-lo, limit)
+			return nil, fmt.Errorf("%s: row %d has %d tokens, a batch has at most %d", b.Path, b.Cell[lo]/b.Cols, hi-lo, limit)
 		}
 		offsets := slices.Clone(b.Offsets[first : end+1])
 		for i := range offsets {
 			offsets[i] -= lo
 		}
-		chunks = append(chunks, Batch{Rows: b.Rows, Cols: b.Cols, IDs: b.IDs[lo:hi], Positions: b.Positions[lo:hi], Offsets: offsets, Cell: b.Cell[lo:hi]})
+		chunks = append(chunks, Batch{Path: b.Path, Rows: b.Rows, Cols: b.Cols, IDs: b.IDs[lo:hi], Positions: b.Positions[lo:hi], Offsets: offsets, Cell: b.Cell[lo:hi]})
 		first = end
 	}
 	return chunks, nil

@@ -10,17 +10,45 @@ import (
 	"github.com/bertc/bertc/program"
 )
 
+// Tier is one kernel set of the package: what a backend emits for one plan per kernel. A package
+// may have several of one backend, which differ in their plans (the tuner makes such packages).
+type Tier struct {
+	Name    string
+	Backend codegen.Backend
+	Plans   []kernel.Plan // by index of Program.Kernels
+}
+
+// Tiers returns one tier for each backend, with the plans of the program. A tier is called what
+// follows the architecture in the name of its target.
+func Tiers(p *program.Program, backends []codegen.Backend) ([]Tier, error) {
+	var tiers []Tier
+	for _, b := range backends {
+		target := b.Target().Name
+		_, name, _ := strings.Cut(target, "/")
+		t := Tier{Name: name, Backend: b}
+		for _, k := range p.Kernels {
+			plan, ok := k.Plan(target)
+			if !ok {
+				return nil, fmt.Errorf("emit: kernel %s has no plan for %s", k.Name, target)
+			}
+			t.Plans = append(t.Plans, plan)
+		}
+		tiers = append(tiers, t)
+	}
+	return tiers, nil
+}
+
 // kernelFiles returns, for each architecture, kernels_ARCH.s, its stubs and its table of tiers, and
 // kernels_other.go with an empty table for all other architectures.
-func kernelFiles(p *program.Program, backends []codegen.Backend, o Options) ([]File, error) {
-	byArch := map[string][]codegen.Backend{}
+func kernelFiles(p *program.Program, tiers []Tier, o Options) ([]File, error) {
+	byArch := map[string][]Tier{}
 	var archs []string
-	for _, b := range backends {
-		arch := b.Target().GOARCH
+	for _, t := range tiers {
+		arch := t.Backend.Target().GOARCH
 		if byArch[arch] == nil {
 			archs = append(archs, arch)
 		}
-		byArch[arch] = append(byArch[arch], b)
+		byArch[arch] = append(byArch[arch], t)
 	}
 	var files []File
 	var without []string
@@ -42,40 +70,48 @@ func kernelFiles(p *program.Program, backends []codegen.Backend, o Options) ([]F
 	return append(files, File{"kernels_other.go", b.Bytes()}), nil
 }
 
-func archFiles(p *program.Program, backends []codegen.Backend, o Options) (asm, stubs []byte, err error) {
+func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, err error) {
 	var s, g, table bytes.Buffer
 	s.WriteString(header(o))
 	s.WriteString("#include \"textflag.h\"\n")
 	g.WriteString(header(o))
 	fmt.Fprintf(&g, "package %s\n\nimport %q\n\n", o.Package, o.ImportPath+"/internal/rt")
 	table.WriteString("// tiers are the kernel sets of this architecture, best first. Implementations are in the order\n// of module.Kernels.\nvar tiers = []rt.Tier{\n")
-	for _, b := range backends {
-		t := b.Target()
-		_, tier, _ := strings.Cut(t.Name, "/")
-		fmt.Fprintf(&table, "{Name: %q, Features: []string{%s}, Impls: []rt.Impl{\n", tier, quoted(t.Features))
-		for _, k := range p.Kernels {
-			plan, ok := k.Plan(t.Name)
-			if !ok {
-				return nil, nil, fmt.Errorf("emit: kernel %s has no plan for %s", k.Name, t.Name)
+	done := map[kernel.Kernel]string{} // fields of rt.Impl; tiers that share a plan share its code
+	for _, t := range tiers {
+		fmt.Fprintf(&table, "{Name: %q, Features: []string{%s}, Impls: []rt.Impl{\n", t.Name, quoted(t.Backend.Target().Features))
+		for i, k := range p.Kernels {
+			one := kernel.Kernel{Spec: k.Spec, Plan: t.Plans[i]}
+			if _, ok := done[one]; !ok {
+				u, err := t.Backend.Emit(symbol(t.Name)+camel(k.Name), one)
+				if err != nil {
+					return nil, nil, fmt.Errorf("emit: kernel %s: %w", k.Name, err)
+				}
+				fmt.Fprintf(&s, "\n// kernel %s: %s\n// plan %s\n%s", k.Name, k.Spec, one.Plan, u.Asm)
+				fields := fmt.Sprintf("MicroM: %d, BlockM: %d, BlockN: %d", one.Plan.MicroM, one.Plan.BlockM, one.Plan.BlockN)
+				for _, f := range u.Funcs {
+					fmt.Fprintf(&g, "// %s %s\n//\n//go:noescape\nfunc %s(a *rt.%s)\n\n", f.Name, f.Doc, f.Name, f.Args)
+					fields += fmt.Sprintf(", %s: %s", f.Role, f.Name)
+				}
+				done[one] = fields
 			}
-			symbol := tier + camel(k.Name)
-			u, err := b.Emit(symbol, kernel.Kernel{Spec: k.Spec, Plan: plan})
-			if err != nil {
-				return nil, nil, fmt.Errorf("emit: kernel %s: %w", k.Name, err)
-			}
-			fmt.Fprintf(&s, "\n// kernel %s: %s\n// plan %s\n%s", k.Name, k.Spec, plan, u.Asm)
-			fmt.Fprintf(&table, "{MicroM: %d, BlockM: %d, BlockN: %d", plan.MicroM, plan.BlockM, plan.BlockN)
-			for _, f := range u.Funcs {
-				fmt.Fprintf(&g, "// %s %s\n//\n//go:noescape\nfunc %s(a *rt.%s)\n\n", f.Name, f.Doc, f.Name, f.Args)
-				fmt.Fprintf(&table, ", %s: %s", f.Role, f.Name)
-			}
-			fmt.Fprintf(&table, "}, // %s\n", k.Name)
+			fmt.Fprintf(&table, "{%s}, // %s\n", done[one], k.Name)
 		}
 		table.WriteString("}},\n")
 	}
 	table.WriteString("}\n")
 	g.Write(table.Bytes())
 	return s.Bytes(), g.Bytes(), nil
+}
+
+// symbol makes an identifier of a tier's name.
+func symbol(tier string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
+			return r
+		}
+		return -1
+	}, tier)
 }
 
 func quoted(words []string) string {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/program"
 	rt "github.com/bertc/bertc/runtime"
 	"github.com/bertc/bertc/tokenizer"
@@ -52,9 +51,9 @@ const TokenizerBlob = "tokenizer"
 //go:embed templates
 var templates embed.FS
 
-// Package returns the files of the package for p: Go sources, assembly of every backend, the plan
+// Package returns the files of the package for p: Go sources, assembly of every tier, the plan
 // text, and the runtime as internal packages. Files are sorted by name.
-func Package(p *program.Program, backends []codegen.Backend, o Options) ([]File, error) {
+func Package(p *program.Program, tiers []Tier, o Options) ([]File, error) {
 	if len(o.WeightBytes) != len(p.Weights) {
 		return nil, fmt.Errorf("emit: %d weight sizes for %d weights", len(o.WeightBytes), len(p.Weights))
 	}
@@ -67,7 +66,7 @@ func Package(p *program.Program, backends []codegen.Backend, o Options) ([]File,
 		}
 		files = append(files, f)
 	}
-	kernels, err := kernelFiles(p, backends, o)
+	kernels, err := kernelFiles(p, tiers, o)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,7 @@ type Options struct {
 	Architectures []string // nil: all; every package has the portable kernels besides
 	Math          ir.DType // 0: Model.DType
 	Plans         func(kernel.Spec, string) (kernel.Plan, bool)
+	Tiers         func(*program.Program) ([]emit.Tier, error) // nil: one for each backend
 	Observe       func(p passes.Pass, s *passes.State, took time.Duration)
 	Progress      func(done, total int64) // bytes of weights written
 }
@@ -156,7 +157,11 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	for _, w := range r.Manifest.Weights {
 		eo.WeightBytes = append(eo.WeightBytes, int(w.Size))
 	}
-	files, err := emit.Package(p, emitters, eo)
+	tiers, err := o.tiers(p, emitters)
+	if err != nil {
+		return err
+	}
+	files, err := emit.Package(p, tiers, eo)
 	if err != nil {
 		return err
 	}
@@ -179,6 +184,13 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 		r.Files = append(r.Files, f.Name)
 	}
 	return nil
+}
+
+func (o Options) tiers(p *program.Program, backends []codegen.Backend) ([]emit.Tier, error) {
+	if o.Tiers != nil {
+		return o.Tiers(p)
+	}
+	return emit.Tiers(p, backends)
 }
 
 // identity is the hash that ties the weight file to the package: of the program's text, and of

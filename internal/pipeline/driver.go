@@ -40,6 +40,7 @@ type DriverOptions struct {
 	Threads   int
 	MaxTokens int
 	Observe   bool // Encode returns the result of every step
+	Times     bool // Encode returns the time of every step
 }
 
 // Hello is the driver's first message.
@@ -64,6 +65,7 @@ type Request struct {
 
 	IDs, Positions, Offsets []int32
 	Rows                    []int32
+	Quiet                   bool // leave out the hidden states
 }
 
 // Response is one result; More says that another one follows. Encode gives Hidden, Logits as many
@@ -76,6 +78,7 @@ type Response struct {
 	Masks  [][]Candidate
 	Steps  []StepResult
 	Took   time.Duration // inside the package
+	Allocs uint64        // heap objects that the call allocated
 }
 
 // Candidate is a proposal for one mask, with the JSON names of Hugging Face's pipeline.
@@ -92,6 +95,7 @@ type StepResult struct {
 	Name string
 	Rows int
 	Data []byte
+	Took time.Duration
 }
 
 //go:embed driver.go.tmpl
@@ -129,7 +133,7 @@ func (d *Driver) start(ctx context.Context, dir string, pkg generated, o DriverO
 	}
 	d.BuildTime = time.Since(start)
 	d.cmd = exec.CommandContext(ctx, bin, filepath.Join(dir, WeightFile), o.Kernels,
-		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe))
+		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe), strconv.FormatBool(o.Times))
 	d.cmd.Stderr = &d.stderr
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return err

@@ -68,6 +68,9 @@ func (l *layouts) weight(step string, o program.Operand, b binding, opts Options
 	if gemm && b.spec.Epilogue.Has(kernel.GLU) && (o == program.W || o == program.BiasW) {
 		w.Interleave = kernel.GLUWidth
 	}
+	if v.Type.DType != w.DType {
+		return "", fmt.Errorf("%s is %%%s of type %s, the kernel reads %s", o, v.Name, v.Type.DType, w.DType)
+	}
 	var err error
 	if w.Parts, err = parts(v); err != nil {
 		return "", err
@@ -113,12 +116,17 @@ func parts(v *ir.Value) ([]program.Part, error) {
 	case "weight":
 		return []program.Part{{Tensor: v.Attrs.(*ir.SourceAttrs).Name, Shape: shapeOf(v)}}, nil
 	case "cast":
-		return parts(v.Args[0])
+		if v.Args[0].Type.DType == ir.F32 { // rounded once, by the packer
+			return parts(v.Args[0])
+		}
 	case "broadcast":
 		if c, ok := v.Args[0].Attrs.(*ir.ConstAttrs); ok && c.Value == 0 {
 			return []program.Part{{Shape: shapeOf(v)}}, nil
 		}
 	case "concat":
+		if v.Attrs.(*ir.AxisAttrs).Axis != 0 {
+			break
+		}
 		var all []program.Part
 		for _, a := range v.Args {
 			ps, err := parts(a)
@@ -140,3 +148,6 @@ func shapeOf(v *ir.Value) []int {
 	}
 	return shape
 }
+
+// ensureComplete: but for the memory, the program is as it will be written out.
+func ensureComplete(s *State) error { return program.Verify(s.Program) }

@@ -2,6 +2,7 @@ package passes
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bertc/bertc/ir"
 )
@@ -10,8 +11,11 @@ func assignPrecision(s *State) error {
 	if s.Options.Math == ir.F32 {
 		return nil
 	}
-	p := precision{g: s.Graph, to: s.Options.Math, users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{}}
-	for _, v := range append([]*ir.Value(nil), s.Graph.Values...) {
+	p := precision{
+		rewriter: newRewriter(s.Graph), to: s.Options.Math,
+		users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{},
+	}
+	p.walk(func(v *ir.Value) {
 		switch v.Op.Name {
 		case "linear":
 			p.linear(v)
@@ -20,47 +24,26 @@ func assignPrecision(s *State) error {
 		case "gather":
 			p.gather(v)
 		}
-	}
-	s.Graph.Prune()
-	return nil
+	})
+	return p.finish()
 }
 
 type precision struct {
-	g     *ir.Graph
+	*rewriter
 	to    ir.DType
 	users map[*ir.Value][]*ir.Value // before the pass
 	casts map[*ir.Value]*ir.Value   // one cast for each value, shared
 }
 
-// cast returns v in p.to, made where v is.
+// cast returns v in p.to.
 func (p precision) cast(v *ir.Value) *ir.Value {
 	if v.Type.DType == p.to {
 		return v
 	}
 	if p.casts[v] == nil {
-		b := p.g.BuildBefore(p.after(v))
-		p.casts[v] = b.Named(b.Op("cast", &ir.CastAttrs{To: p.to}, v), v.Name+"."+p.to.String())
+		p.casts[v] = p.Named(p.Op("cast", &ir.CastAttrs{To: p.to}, v), v.Name+"."+p.to.String())
 	}
 	return p.casts[v]
-}
-
-func (p precision) after(v *ir.Value) *ir.Value {
-	for i, w := range p.g.Values {
-		if w == v && i+1 < len(p.g.Values) {
-			return p.g.Values[i+1]
-		}
-	}
-	return nil
-}
-
-// replace adds op in place of v, under v's name.
-func (p precision) replace(v *ir.Value, op string, attrs any, args ...*ir.Value) *ir.Value {
-	name := v.Name
-	v.Name = "f32." + name
-	b := p.g.BuildBefore(p.after(v))
-	r := b.Named(b.Op(op, attrs, args...), name)
-	p.g.Replace(v, r)
-	return r
 }
 
 // narrow makes the last operation before a matmul write p.to directly: a norm or a gated unit
@@ -69,12 +52,14 @@ func (p precision) narrow(v *ir.Value) *ir.Value {
 	if v.Type.DType == p.to {
 		return v
 	}
-	if len(p.users[v]) == 1 {
+	if len(p.users[v]) == 1 && !slices.Contains(p.g.Outputs, v) {
 		switch a := v.Attrs.(type) {
 		case *ir.NormAttrs:
-			return p.replace(v, v.Op.Name, &ir.NormAttrs{Eps: a.Eps, Out: p.to}, v.Args...)
+			p.replace(v, p.Op(v.Op.Name, &ir.NormAttrs{Eps: a.Eps, Out: p.to}, v.Args...))
+			return p.now[v]
 		case *ir.GluAttrs:
-			return p.replace(v, v.Op.Name, &ir.GluAttrs{Act: a.Act, Out: p.to}, v.Args...)
+			p.replace(v, p.Op("glu", &ir.GluAttrs{Act: a.Act, Out: p.to}, v.Args...))
+			return p.now[v]
 		}
 	}
 	return p.cast(v)
@@ -82,20 +67,19 @@ func (p precision) narrow(v *ir.Value) *ir.Value {
 
 func (p precision) linear(v *ir.Value) {
 	args := append([]*ir.Value{p.narrow(v.Args[0]), p.cast(v.Args[1])}, v.Args[2:]...)
-	p.replace(v, "linear", &ir.LinearAttrs{Out: ir.F32}, args...)
+	p.replace(v, p.Op("linear", &ir.LinearAttrs{Out: ir.F32}, args...))
 }
 
 // attention reads slices of one value: that value is cast once.
 func (p precision) attention(v *ir.Value) {
 	whole := p.cast(v.Args[0].Args[0])
-	b := p.g.BuildBefore(v)
 	var args []*ir.Value
 	for _, a := range v.Args[:3] {
-		args = append(args, b.Op("slice", a.Attrs, whole))
+		args = append(args, p.Op("slice", a.Attrs, whole))
 	}
 	a := *v.Attrs.(*ir.AttentionAttrs)
 	a.Out = p.to
-	p.replace(v, "attention", &a, append(args, v.Args[3])...)
+	p.replace(v, p.Op("attention", &a, append(args, v.Args[3])...))
 }
 
 // gather narrows the embedding table. Position embeddings stay f32: they are small (2048 rows at
@@ -104,12 +88,8 @@ func (p precision) gather(v *ir.Value) {
 	if !weightOnly(v.Args[0]) || v.Args[1].Name == "positions" {
 		return
 	}
-	name := v.Name
-	row := p.replace(v, "gather", nil, p.cast(v.Args[0]), v.Args[1])
-	row.Name = name + "." + p.to.String()
-	b := p.g.BuildBefore(p.after(row))
-	wide := b.Named(b.Op("cast", &ir.CastAttrs{To: ir.F32}, row), name)
-	p.g.Replace(row, wide)
+	row := p.Named(p.Op("gather", nil, p.cast(v.Args[0]), v.Args[1]), v.Name+"."+p.to.String())
+	p.replace(v, p.Op("cast", &ir.CastAttrs{To: ir.F32}, row))
 }
 
 // weightOnly reports whether v is computed from weights and constants alone, at pack time.

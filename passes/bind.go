@@ -2,6 +2,7 @@ package passes
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -98,19 +99,11 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 	}
 	for _, v := range body[i+1:] {
 		switch v.Op.Name {
-		case "slice", "concat", "cast":
-		case "rope":
-			a := v.Attrs.(*ir.RopeAttrs)
-			if s.Heads == 0 {
-				b.epilogue(kernel.Rope)
-				s.Heads, s.HeadDim, b.theta = a.Heads, cols(v)/a.Heads, a.Theta
-				b.args[program.Pos] = outer[v.Args[1]]
-				continue
+		case "slice", "rope", "cast":
+		case "concat":
+			if err := b.rope(v.Args, outer); err != nil {
+				return err
 			}
-			if a.Theta != b.theta || cols(v)/a.Heads != s.HeadDim || s.KVHeads != 0 {
-				return fmt.Errorf("queries and keys are rotated differently")
-			}
-			s.KVHeads = a.Heads
 		case "silu":
 			b.epilogue(kernel.SiLU)
 		case "glu":
@@ -133,6 +126,28 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 	return nil
 }
 
+// rope reads the columns that a concat joins: queries and keys that are rotated, then the rest.
+func (b *binding) rope(columns []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	s := &b.spec
+	for i, v := range columns {
+		if v.Op.Name != "rope" {
+			continue
+		}
+		a, pos := v.Attrs.(*ir.RopeAttrs), outer[v.Args[1]]
+		switch {
+		case i == 0:
+			b.epilogue(kernel.Rope)
+			s.Heads, s.HeadDim, b.theta = a.Heads, cols(v)/a.Heads, a.Theta
+			b.args[program.Pos] = pos
+		case i == 1 && a.Theta == b.theta && cols(v)/a.Heads == s.HeadDim && pos == b.args[program.Pos]:
+			s.KVHeads = a.Heads
+		default:
+			return fmt.Errorf("a kernel rotates queries and keys, the first two parts, by the same angles; part %d is not so", i+1)
+		}
+	}
+	return nil
+}
+
 func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
 	v := body[len(body)-1]
 	if v.Op.Name != "attention" {
@@ -144,6 +159,15 @@ func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) 
 	s.In, s.Math = qkv.Type.DType, qkv.Type.DType
 	s.Heads, s.KVHeads, s.Scale = a.Heads, a.KVHeads, a.Scale
 	s.HeadDim = cols(v.Args[0]) / a.Heads
+	if s.KVHeads == 0 {
+		s.KVHeads = s.Heads
+	}
+	if s.Scale == 0 {
+		s.Scale = 1 / math.Sqrt(float64(s.HeadDim))
+	}
+	if !allColumns(qkv, v.Args[:3]) {
+		return fmt.Errorf("its arguments are not the columns of one value in the order q, k, v")
+	}
 	b.args[program.Src] = outer[qkv]
 	return nil
 }
@@ -163,6 +187,9 @@ func bindGather(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) err
 			s.Positions = true
 			b.args[program.PosTable], b.args[program.Pos] = outer[v.Args[0]], outer[v.Args[1]]
 		case v.Op.Name == "gather":
+			if b.args[program.Index] != nil {
+				return fmt.Errorf("it reads two tables by index; the second one of a kernel is read by position")
+			}
 			table := outer[v.Args[0]]
 			s.In, s.Weight, s.K = table.Type.DType, table.Type.DType, cols(table)
 			s.Table = kernel.RowMajor

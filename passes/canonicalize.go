@@ -9,6 +9,7 @@ import (
 
 func canonicalize(s *State) error {
 	g := s.Graph
+	arrange(g)
 	seen := map[string]*ir.Value{}
 	canon := map[*ir.Value]*ir.Value{}
 	for _, v := range g.Values {
@@ -32,7 +33,7 @@ func canonicalize(s *State) error {
 			g.Outputs[i] = c
 		}
 	}
-	g.Prune()
+	arrange(g)
 	return nil
 }
 

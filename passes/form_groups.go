@@ -2,6 +2,7 @@ package passes
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/bertc/bertc/ir"
@@ -9,7 +10,7 @@ import (
 )
 
 func formGroups(s *State) error {
-	f := &former{g: s.Graph, users: s.Graph.Users(), taken: map[*ir.Value]bool{}}
+	f := &former{rewriter: newRewriter(s.Graph), users: s.Graph.Users(), taken: map[*ir.Value]bool{}}
 	var groups []*members
 	for _, find := range []func(*former, *ir.Value) *members{findGemm, findAttention, findGather, findNorm} {
 		for _, anchor := range s.Graph.Values {
@@ -26,18 +27,19 @@ func formGroups(s *State) error {
 			groups = append(groups, m)
 		}
 	}
-	for _, m := range groups {
-		if err := f.group(m); err != nil {
-			return err
-		}
+	place := make(map[*ir.Value]int, len(s.Graph.Values))
+	for i, v := range s.Graph.Values {
+		place[v] = i
 	}
-	s.Graph.Prune()
-	return nil
+	for _, m := range groups {
+		f.group(m, place)
+	}
+	return f.finish()
 }
 
 // former knows the graph as it was before the first group.
 type former struct {
-	g     *ir.Graph
+	*rewriter
 	users map[*ir.Value][]*ir.Value
 	taken map[*ir.Value]bool // by a group
 }
@@ -78,9 +80,13 @@ func findGemm(f *former, v *ir.Value) *members {
 	return m
 }
 
-// extend takes the next elementwise operation into the epilogue. Columns that are sliced, rotated
-// and joined again, or sliced into gate and up, count as one operation.
+// extend takes the next elementwise operation into the epilogue, which computes in f32 until the
+// result is written. Columns that are sliced, rotated and joined again, or sliced into gate and
+// up, count as one operation.
 func (m *members) extend(f *former) bool {
+	if m.result.Type.DType != ir.F32 {
+		return false
+	}
 	if m.slices(f) {
 		return true
 	}
@@ -106,7 +112,8 @@ func (m *members) extend(f *former) bool {
 	return true
 }
 
-// slices handles: slices of the result, perhaps each with one rope, all read by one concat or glu.
+// slices handles: slices of the result, perhaps each with one rope, all read by one concat or glu,
+// which puts the columns back in their order.
 func (m *members) slices(f *former) bool {
 	var taken []*ir.Value
 	var end *ir.Value
@@ -125,7 +132,7 @@ func (m *members) slices(f *former) bool {
 		}
 		end = u
 	}
-	if end == nil || slices.Contains(f.g.Outputs, m.result) {
+	if end == nil || slices.Contains(f.g.Outputs, m.result) || !allColumns(m.result, end.Args) {
 		return false
 	}
 	for _, t := range append(taken, end) {
@@ -133,6 +140,23 @@ func (m *members) slices(f *former) bool {
 	}
 	m.result = end
 	return true
+}
+
+// allColumns reports whether vs, each perhaps rotated, are slices of x that make up its columns in
+// order.
+func allColumns(x *ir.Value, vs []*ir.Value) bool {
+	at := ir.Const(0)
+	for _, v := range vs {
+		if v.Op.Name == "rope" {
+			v = v.Args[0]
+		}
+		a, ok := v.Attrs.(*ir.SliceAttrs)
+		if !ok || v.Args[0] != x || a.Axis != 1 || !a.Start.Equal(at) {
+			return false
+		}
+		at = a.Stop
+	}
+	return at.Equal(x.Type.Dims[1])
 }
 
 func findAttention(_ *former, v *ir.Value) *members {
@@ -177,31 +201,23 @@ func findGather(f *former, v *ir.Value) *members {
 	}
 }
 
-// group replaces the members by one group value.
-func (f *former) group(m *members) error {
+// group replaces the members by one group value. place is the order of all values.
+func (f *former) group(m *members, place map[*ir.Value]int) {
 	label := m.anchor.Name
 	if m.kind == kernel.Gather {
 		label = m.result.Name
 	}
-	var args, body []*ir.Value
-	for _, v := range f.g.Values {
-		if !m.in[v] {
-			continue
-		}
-		body = append(body, v)
+	body := slices.Collect(maps.Keys(m.in))
+	slices.SortFunc(body, func(a, b *ir.Value) int { return place[a] - place[b] })
+	var args []*ir.Value
+	for _, v := range body {
 		for _, a := range v.Args {
 			if !m.in[a] && !slices.Contains(args, a) {
 				args = append(args, a)
 			}
 		}
 	}
-	names := map[*ir.Value]string{}
-	for _, v := range body {
-		names[v] = v.Name
-		v.Name = "grouped." + v.Name
-	}
-	b := f.g.BuildBefore(f.next(m.result))
-	g := b.Group(string(m.kind), label, args, func(b *ir.Builder, params []*ir.Value) *ir.Value {
+	g := f.Group(string(m.kind), label, args, func(b *ir.Builder, params []*ir.Value) *ir.Value {
 		in := map[*ir.Value]*ir.Value{}
 		for i, a := range args {
 			in[a] = params[i]
@@ -211,22 +227,15 @@ func (f *former) group(m *members) error {
 			for _, a := range v.Args {
 				as = append(as, in[a])
 			}
-			in[v] = b.Named(b.Op(v.Op.Name, v.Attrs, as...), names[v])
+			in[v] = b.Named(b.Op(v.Op.Name, v.Attrs, as...), v.Name)
 		}
 		return in[m.result]
 	})
-	if err := b.Err(); err != nil {
-		return err
+	for _, v := range body {
+		v.Name = "grouped." + v.Name
 	}
-	f.g.Replace(m.result, g)
-	return nil
-}
-
-func (f *former) next(v *ir.Value) *ir.Value {
-	if i := slices.Index(f.g.Values, v); i+1 < len(f.g.Values) {
-		return f.g.Values[i+1]
-	}
-	return nil
+	g.Name = label
+	f.now[m.result] = g
 }
 
 // ensureGroups: whatever is not a source or a weight expression is in a group.

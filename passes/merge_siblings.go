@@ -2,31 +2,41 @@ package passes
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bertc/bertc/ir"
 )
 
 func mergeSiblings(s *State) error {
-	g := s.Graph
-	users := g.Users()
-	single := func(v *ir.Value) bool { return len(users[v]) == 1 }
-	for _, v := range append([]*ir.Value(nil), g.Values...) {
+	m := merger{newRewriter(s.Graph), s.Graph.Users()}
+	m.walk(func(v *ir.Value) {
 		switch v.Op.Name {
 		case "attention":
-			mergeQKV(g, v, single)
+			m.qkv(v)
 		case "glu":
-			mergeGateUp(g, v, single)
+			m.gateUp(v)
 		}
-	}
-	g.Prune()
-	return nil
+	})
+	return m.finish()
 }
 
-// siblings reports whether all vs are linear, read the same rows and have no other user.
-func siblings(vs []*ir.Value, single func(*ir.Value) bool) bool {
-	for _, v := range vs {
-		if v.Op.Name != "linear" || v.Args[0] != vs[0].Args[0] || !single(v) {
+type merger struct {
+	*rewriter
+	users map[*ir.Value][]*ir.Value // before the pass
+}
+
+// single reports whether v has one user and is not an output.
+func (m merger) single(v *ir.Value) bool {
+	return len(m.users[v]) == 1 && !slices.Contains(m.g.Outputs, v)
+}
+
+// siblings reports whether all vs are different linears that read the same rows, have attributes
+// that a joined one can have, and have no other user.
+func (m merger) siblings(vs []*ir.Value) bool {
+	for i, v := range vs {
+		if v.Op.Name != "linear" || v.Args[0] != vs[0].Args[0] || v.Args[1].Type.DType != vs[0].Args[1].Type.DType ||
+			ir.AttrsText(v.Attrs) != ir.AttrsText(vs[0].Attrs) || !m.single(v) || slices.Contains(vs[:i], v) {
 			return false
 		}
 	}
@@ -34,34 +44,34 @@ func siblings(vs []*ir.Value, single func(*ir.Value) bool) bool {
 }
 
 // joined adds one linear for all vs, called name, and returns it.
-func joined(b *ir.Builder, name string, vs []*ir.Value) *ir.Value {
+func (m merger) joined(name string, vs []*ir.Value) *ir.Value {
 	var weights, biases []*ir.Value
 	bias := false
 	for _, v := range vs {
 		weights = append(weights, v.Args[1])
 		bias = bias || len(v.Args) == 3
 	}
-	args := []*ir.Value{vs[0].Args[0], b.Op("concat", &ir.AxisAttrs{}, weights...)}
+	args := []*ir.Value{vs[0].Args[0], m.Op("concat", &ir.AxisAttrs{}, weights...)}
 	if bias {
 		for _, v := range vs {
 			if len(v.Args) == 3 {
 				biases = append(biases, v.Args[2])
 				continue
 			}
-			biases = append(biases, b.Op("broadcast", &ir.ShapeAttrs{Shape: v.Args[1].Type.Dims[:1]}, b.Const(ir.F32, 0)))
+			biases = append(biases, m.Op("broadcast", &ir.ShapeAttrs{Shape: v.Args[1].Type.Dims[:1]}, m.Const(ir.F32, 0)))
 		}
-		args = append(args, b.Op("concat", &ir.AxisAttrs{}, biases...))
+		args = append(args, m.Op("concat", &ir.AxisAttrs{}, biases...))
 	}
-	return b.Named(b.Op("linear", vs[0].Attrs, args...), name)
+	return m.Named(m.Op("linear", vs[0].Attrs, args...), name)
 }
 
-// columns adds the slices of m that have the widths of vs.
-func columns(b *ir.Builder, m *ir.Value, vs []*ir.Value) []*ir.Value {
+// columns adds the slices of x that have the widths of vs.
+func (m merger) columns(x *ir.Value, vs []*ir.Value) []*ir.Value {
 	var out []*ir.Value
 	at := ir.Const(0)
 	for _, v := range vs {
 		end := at.Add(v.Type.Dims[1])
-		out = append(out, b.Op("slice", &ir.SliceAttrs{Axis: 1, Start: at, Stop: end}, m))
+		out = append(out, m.Op("slice", &ir.SliceAttrs{Axis: 1, Start: at, Stop: end}, x))
 		at = end
 	}
 	return out
@@ -72,46 +82,38 @@ func siblingName(v *ir.Value, word string) string {
 	return v.Name[:strings.LastIndexByte(v.Name, '.')+1] + word
 }
 
-func mergeQKV(g *ir.Graph, attention *ir.Value, single func(*ir.Value) bool) {
+func (m merger) qkv(attention *ir.Value) {
 	var linears []*ir.Value
 	rotated := false
 	for _, a := range attention.Args[:3] {
-		if a.Op.Name == "rope" && single(a) {
+		if a.Op.Name == "rope" && m.single(a) {
 			a, rotated = a.Args[0], true
 		}
 		linears = append(linears, a)
 	}
-	if !siblings(linears, single) {
+	if !m.siblings(linears) {
 		return
 	}
-	b := g.BuildBefore(attention)
-	m := joined(b, siblingName(linears[0], "qkv"), linears)
+	x := m.joined(siblingName(linears[0], "qkv"), linears)
 	if rotated {
-		parts := columns(b, m, linears)
+		parts := m.columns(x, linears)
 		for i, a := range attention.Args[:3] {
 			if a.Op.Name == "rope" {
-				parts[i] = b.Op("rope", a.Attrs, parts[i], a.Args[1])
+				parts[i] = m.Op("rope", a.Attrs, parts[i], a.Args[1])
 			}
 		}
-		m = b.Op("concat", &ir.AxisAttrs{Axis: 1}, parts...)
+		x = m.Op("concat", &ir.AxisAttrs{Axis: 1}, parts...)
 	}
-	qkv := columns(b, m, linears)
-	name := attention.Name
-	attention.Name = "merged." + name
-	b = g.BuildBefore(attention)
-	g.Replace(attention, b.Named(b.Op("attention", attention.Attrs, append(qkv, attention.Args[3])...), name))
+	args := append(m.columns(x, linears), attention.Args[3])
+	m.replace(attention, m.Op("attention", attention.Attrs, args...))
 }
 
-func mergeGateUp(g *ir.Graph, glu *ir.Value, single func(*ir.Value) bool) {
-	if !siblings(glu.Args, single) {
+func (m merger) gateUp(glu *ir.Value) {
+	if !m.siblings(glu.Args) {
 		return
 	}
-	b := g.BuildBefore(glu)
-	gateUp := columns(b, joined(b, siblingName(glu.Args[0], "gate_up"), glu.Args), glu.Args)
-	name := glu.Name
-	glu.Name = "merged." + name
-	b = g.BuildBefore(glu)
-	g.Replace(glu, b.Named(b.Op("glu", glu.Attrs, gateUp...), name))
+	x := m.joined(siblingName(glu.Args[0], "gate_up"), glu.Args)
+	m.replace(glu, m.Op("glu", glu.Attrs, m.columns(x, glu.Args)...))
 }
 
 // ensureMerged: attention and glu read slices of one value.

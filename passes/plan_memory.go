@@ -28,62 +28,57 @@ func rename(p *program.Program, from, to string) {
 	p.Buffers = slices.DeleteFunc(p.Buffers, func(b program.Buffer) bool { return b.Name == from })
 }
 
-// reuseResiduals lets a step whose residual is not read again write the sum into its place: each
-// element is read and written by the same work item.
+// reuseResiduals lets a step whose residual nothing else reads from then on write the sum into its
+// place: each element is read and written by the same work item.
 func reuseResiduals(p *program.Program) {
 	for n := range p.Steps {
-		res, dst := p.Steps[n].Arg(program.Res), p.Steps[n].Arg(program.Dst)
-		if res == "" || res == dst || p.Buffer(res).Role != program.Temp || p.Buffer(dst).Role != program.Temp {
+		res, dst := p.Buffer(p.Steps[n].Arg(program.Res)), p.Buffer(p.Steps[n].Arg(program.Dst))
+		if res == nil || res.Role != program.Temp || dst.Role != program.Temp || !res.Type.Equal(dst.Type) {
 			continue
 		}
-		again := slices.ContainsFunc(p.Steps[n+1:], func(s program.Step) bool {
-			return slices.ContainsFunc(s.Args, func(a program.Arg) bool { return a.Operand.IsBuffer() && a.Name == res })
-		})
-		if !again {
-			rename(p, dst, res)
+		reads := 0
+		for _, s := range p.Steps[n:] {
+			for _, a := range s.Args {
+				if a.Operand.IsBuffer() && a.Name == res.Name {
+					reads++
+				}
+			}
+		}
+		if reads == 1 {
+			rename(p, dst.Name, res.Name)
 		}
 	}
 }
 
-// shareBuffers gives temporary results of one type that are never alive together, such as the
+// shareBuffers gives temporary results of one kernel and type that are never alive together, the
 // same step of every layer, one buffer.
 func shareBuffers(p *program.Program) {
+	lives := program.Lives(p)
+	writer := map[string]string{} // the kernel of the first step that writes a buffer
+	for _, s := range p.Steps {
+		if dst := s.Arg(program.Dst); writer[dst] == "" {
+			writer[dst] = s.Kernel
+		}
+	}
 	for i := 0; i < len(p.Buffers); i++ {
 		a := p.Buffers[i]
 		for j := i + 1; a.Role == program.Temp && j < len(p.Buffers); {
 			b := p.Buffers[j]
-			lives := program.Lives(p)
-			if b.Role == program.Temp && b.Type.Equal(a.Type) && kernelOf(p, a.Name) == kernelOf(p, b.Name) && !program.Overlap(lives[i], lives[j]) {
-				rename(p, b.Name, a.Name)
+			if b.Role != program.Temp || writer[a.Name] != writer[b.Name] || !b.Type.Equal(a.Type) || program.Overlap(lives[i], lives[j]) {
+				j++
 				continue
 			}
-			j++
+			rename(p, b.Name, a.Name)
+			lives[i] = append(lives[i], lives[j]...)
+			lives = slices.Delete(lives, j, j+1)
 		}
 	}
-	for i := range p.Buffers {
-		b := &p.Buffers[i]
+	for _, b := range slices.Clone(p.Buffers) {
 		if name := layerPrefix.ReplaceAllString(b.Name, ""); name != b.Name && p.Buffer(name) == nil {
-			old := b.Name
-			b.Name = name
-			for n := range p.Steps {
-				for m := range p.Steps[n].Args {
-					if a := &p.Steps[n].Args[m]; a.Operand.IsBuffer() && a.Name == old {
-						a.Name = name
-					}
-				}
-			}
+			p.Buffer(b.Name).Name = name
+			rename(p, b.Name, name)
 		}
 	}
-}
-
-// kernelOf returns the kernel of the first step that writes the buffer.
-func kernelOf(p *program.Program, buffer string) string {
-	for _, s := range p.Steps {
-		if s.Arg(program.Dst) == buffer {
-			return s.Kernel
-		}
-	}
-	return ""
 }
 
 // placeBuffers puts the largest buffers first, each at the lowest offset where it meets no

@@ -36,7 +36,7 @@ type Pass struct {
 // table is the compiler, from top to bottom.
 var table = []Pass{
 	{"canonicalize",
-		"Joins equal values (the tied table is one weight, whoever reads it) and drops what no output needs.",
+		"Drops what no output needs, puts the values in an order that does not depend on how the graph was made, and joins equal values (the tied table is one weight, whoever reads it).",
 		canonicalize, nil},
 	{"merge-siblings",
 		"Joins matmuls that read the same rows into one: query, key and value, and gate and up. Their weights are concatenated and the results are slices; queries, keys and values stay together in one buffer, so that attention reads one tensor.",
@@ -52,9 +52,9 @@ var table = []Pass{
 		choosePlans, nil},
 	{"assign-layouts",
 		"Turns the weight expressions around the groups into recipes: which checkpoint tensors are joined, interleaved, converted and packed into which layout.",
-		assignLayouts, nil},
+		assignLayouts, ensureComplete},
 	{"plan-memory",
-		"Reuses the buffer of a residual in place and gives every buffer its offset in the arena, in bytes per row, by best fit over the lifetimes.",
+		"Reuses the buffer of a residual in place and lets results that are never alive together share a buffer, and gives every buffer its offset in the arena, in bytes per row: the largest first, each at the lowest place that is free during its life.",
 		planMemory, ensurePlanned},
 }
 

@@ -208,13 +208,25 @@ func (s Spec) Valid() error {
 		if s.Scale <= 0 {
 			return bad("scale must be positive, found %v", s.Scale)
 		}
+		if !float(s.In) || !float(s.Out) || !float(s.Math) {
+			return bad("dtypes must be f32 or bf16")
+		}
 	case Rowwise:
 		if s.K < 1 || s.Prologue == NoPrologue {
 			return bad("a rowwise kernel needs k and a norm")
 		}
+		if !float(s.In) || !float(s.Out) {
+			return bad("dtypes must be f32 or bf16")
+		}
 	case Gather:
 		if s.K < 1 || s.Table == "" {
 			return bad("a gather needs k and a table layout")
+		}
+		if dims, err := s.Table.Dims(); err != nil || dims != "nk" {
+			return bad("table layout %q is not a layout of [n][k]", s.Table)
+		}
+		if !float(s.Weight) || !float(s.Out) {
+			return bad("dtypes must be f32 or bf16")
 		}
 	default:
 		return fmt.Errorf("spec: unknown kind %q", s.Kind)

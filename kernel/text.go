@@ -181,11 +181,6 @@ func ParseSpec(text string) (Spec, error) {
 	if err := parseFields(&s, "spec", words[1:], specFields); err != nil {
 		return Spec{}, err
 	}
-	if s.Table != "" {
-		if dims, err := s.Table.Dims(); err != nil || dims != "nk" {
-			return Spec{}, fmt.Errorf("spec: table layout %q is not a layout of [n][k]", s.Table)
-		}
-	}
 	return s, s.Valid()
 }
 

@@ -16,24 +16,21 @@ import (
 
 // This file owns what a job is made of: buffers with guard bytes, and argument blocks.
 
-// guard bytes lie before and after every buffer. As f32 and as bf16 they are NaN: a kernel that
-// reads them and uses the value shows it, and one that writes them is caught by check.
+// guard bytes lie before every buffer, and what is to be written consists of them at first. As
+// f32 and as bf16 they are NaN: a kernel that reads them and uses the value shows it, and one
+// that writes them is caught by check. After a buffer comes memory that cannot be accessed.
 const (
-	guardSize = 128
+	guardSize = 128 // keeps the alignment of the end, which is a page's
 	guardByte = 0xff
 )
 
 // jobBuilder makes a job.
-type jobBuilder struct {
-	job
-	sizes []int
-}
+type jobBuilder struct{ job }
 
 // buffer adds a buffer with the given content and returns the address of its first byte.
 func (b *jobBuilder) buffer(content []byte) word {
 	guard := bytes.Repeat([]byte{guardByte}, guardSize)
-	b.Buffers = append(b.Buffers, append(append(append([]byte(nil), guard...), content...), guard...))
-	b.sizes = append(b.sizes, len(content))
+	b.Buffers = append(b.Buffers, append(guard, content...))
 	return word{Buffer: len(b.Buffers), Value: guardSize}
 }
 
@@ -75,9 +72,9 @@ func plus(w word, n int) word {
 func (b *jobBuilder) check(t testing.TB, r result) {
 	t.Helper()
 	for i, got := range r.Buffers {
-		for at, c := range got {
-			if (at < guardSize || at >= guardSize+b.sizes[i]) && c != guardByte {
-				t.Errorf("buffer %d of %d bytes: byte %d outside it was written", i+1, b.sizes[i], at-guardSize)
+		for at, c := range got[:guardSize] {
+			if c != guardByte {
+				t.Errorf("buffer %d: byte %d before it was written", i+1, guardSize-at)
 				break
 			}
 		}
@@ -87,7 +84,7 @@ func (b *jobBuilder) check(t testing.TB, r result) {
 // content returns the bytes of the buffer at w after the job.
 func (b *jobBuilder) content(r result, w word) []byte {
 	i := w.Buffer - 1
-	return r.Buffers[i][guardSize : guardSize+b.sizes[i]]
+	return r.Buffers[i][guardSize:]
 }
 
 // rowsOf returns rows of cols elements that lie stride bytes apart, and reports bytes between

@@ -5,8 +5,8 @@
 //
 // What is checked of each kernel: results against kernel.Eval within a stated tolerance; that a
 // row alone gives the same bits as the row among others; that nothing outside the results is
-// written; that emitting twice gives the same text, within the features of the target; and that
-// go vet accepts the assembly.
+// written, and nothing behind any buffer read; that emitting twice gives the same text, within
+// the features of the target; and that go vet accepts the assembly.
 package codegentest
 
 import (

@@ -9,6 +9,8 @@ package kernel
 //     MicroM·MicroN/lanes multiply-accumulates;
 //   - conflicts: rows of the tile whose distance is a multiple of 4 KiB lie in one set of the
 //     first-level cache, and more of them than it has ways evict each other at every step;
+//   - streams: each row of the tile is a stream of memory, and the processor prefetches about
+//     eight of them;
 //   - repacking: each work item packs its rows again, 1/(columns of the item) of its products;
 //   - streaming: the weights are read once per BlockM rows;
 //   - tails: blocks that are much larger than a typical batch leave workers idle, so plans of
@@ -29,6 +31,7 @@ func Cost(s Spec, p Plan) float64 {
 	fma := float64(p.MicroM) * vecs
 	loads := vecs + float64(p.MicroM)
 	cost := 1 + 0.5*loads/fma
+	cost += 0.01 * float64(max(0, p.MicroM-streams))
 	if sameSet(p.MicroM, s) > cacheWays {
 		cost += 0.3
 	}
@@ -48,6 +51,9 @@ const (
 	setBytes  = 4096
 	cacheWays = 8
 )
+
+// streams is the number of streams of memory that a processor keeps prefetching at full speed.
+const streams = 8
 
 // sameSet returns how many of the rows of a register tile lie in the same set.
 func sameSet(rows int, s Spec) int {

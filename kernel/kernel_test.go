@@ -96,14 +96,21 @@ func TestSpace(t *testing.T) {
 	}
 }
 
-// TestChooseAvoidsConflicts: rows 16 KiB apart share a set of the first-level cache.
-func TestChooseAvoidsConflicts(t *testing.T) {
+// TestCostOfConflicts: rows 16 KiB apart share a set of the first-level cache, rows 6 KiB apart
+// take turns with two.
+func TestCostOfConflicts(t *testing.T) {
 	s := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.BF16, Weight: ir.BF16, N: 1536}
-	for k, want := range map[int]int{1536: 12, 4096: 8, 1024: 8} {
+	p := kernel.Plan{Kind: kernel.Gemm, Target: "amd64/avx512f", Inst: "vfmadd231ps", MicroM: 12, MicroN: 32, BlockM: 48, BlockN: 16}
+	costs := map[int]float64{}
+	for _, k := range []int{1536, 4096} {
 		s.K = k
-		if p, _ := kernel.Choose(s, "amd64/avx512f"); p.MicroM != want {
-			t.Errorf("k=%d: %s, want a tile of %d rows", k, p, want)
+		costs[k] = kernel.Cost(s, p)
+		if best, _ := kernel.Choose(s, p.Target); best.MicroM != 8 {
+			t.Errorf("k=%d: %s, want a tile of 8 rows", k, best)
 		}
+	}
+	if costs[4096] < costs[1536]+0.2 {
+		t.Errorf("cost %v with rows in one set, %v with rows in two", costs[4096], costs[1536])
 	}
 }
 

@@ -91,60 +91,76 @@ func (e *emitter) packValues(k kernel.Kernel) {
 // the end of their panel.
 func (e *emitter) packKeys(k kernel.Kernel) {
 	s := k.Spec
-	src, panel := e.arg(unsafe.Offsetof(attentionArgs.K)), e.arg(unsafe.Offsetof(attentionArgs.KPack))
+	src, dst := e.arg(unsafe.Offsetof(attentionArgs.K)), e.arg(unsafe.Offsetof(attentionArgs.KPack))
 	stride, left := e.arg(unsafe.Offsetof(attentionArgs.KVStride)), e.arg(unsafe.Offsetof(attentionArgs.Keys))
-	key, tail := e.GP64(), e.tail(s.HeadDim)
+	from, to, key, n, right := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	tail := e.tail(s.HeadDim)
 	var x, y [16]reg.VecVirtual
 	for i := range x {
 		x[i], y[i] = e.ZMM(), e.ZMM()
 	}
-	sixteen := func(half int, whole bool) {
-		for d := 0; d < s.HeadDim; d += 16 {
-			width := min(16, s.HeadDim-d)
-			mask := tail
-			if width == 16 {
-				mask = nil
-			}
-			e.do(x86.MOVQ(src, key))
-			absent := e.label("absent")
-			if !whole {
-				for i := range x {
-					e.do(x86.VPXORD(x[i], x[i], x[i]))
-				}
-			}
-			for i := range x {
-				if !whole {
-					e.do(x86.CMPQ(left, operand.U8(uint8(i))))
-					e.do(x86.JLE(ref(absent)))
-				}
-				e.loadVec(s.In, operand.Mem{Base: key, Disp: d * s.In.Size()}, mask, x[i])
-				e.roundTo(s.Math, x[i], y[0])
-				e.do(x86.ADDQ(stride, key))
-			}
-			if !whole {
-				e.bind(absent)
-			}
-			e.transpose(&x, &y)
-			for i := range width {
-				e.storeVec(ir.F32, x[i], operand.Mem{Base: panel, Disp: (d+i)*panelBytes + 64*half}, nil, nil)
+	// elements packs the next elements of 16 keys, of which all or left exist.
+	elements := func(width int, all bool) {
+		mask := tail
+		if width == 16 {
+			mask = nil
+		}
+		absent := e.label("absent")
+		e.do(x86.MOVQ(from, key))
+		for i := range x {
+			if !all {
+				e.do(x86.VPXORD(x[i], x[i], x[i]))
 			}
 		}
-		e.do(x86.MOVQ(key, src))
-		e.do(x86.SUBQ(operand.U8(16), left))
+		for i := range x {
+			if !all {
+				e.do(x86.CMPQ(left, operand.U8(uint8(i))))
+				e.do(x86.JLE(ref(absent)))
+			}
+			e.loadVec(s.In, operand.Mem{Base: key}, mask, x[i])
+			e.roundTo(s.Math, x[i], y[0])
+			e.do(x86.ADDQ(stride, key))
+		}
+		if !all {
+			e.bind(absent)
+		}
+		e.transpose(&x, &y)
+		for i := range width {
+			e.storeVec(ir.F32, x[i], operand.Mem{Base: to, Disp: i * panelBytes}, nil, nil)
+		}
+		e.addImm(16*s.In.Size(), from)
+		e.addImm(16*panelBytes, to)
 	}
-	top := e.label("panel")
+	keys := func(all bool) {
+		if full := s.HeadDim / 16; full > 0 {
+			e.do(x86.MOVQ(operand.U32(full), n))
+			e.times(n, func() { elements(16, all) })
+		}
+		if s.HeadDim%16 != 0 {
+			elements(s.HeadDim%16, all)
+		}
+	}
+	top, part, packed := e.label("keys"), e.label("part"), e.label("packed")
+	e.do(x86.XORQ(right, right))
 	e.bind(top)
-	for half := range 2 {
-		part, done := e.label("part"), e.label("part")
-		e.do(x86.CMPQ(left, operand.U8(16)))
-		e.do(x86.JLT(ref(part)))
-		sixteen(half, true)
-		e.do(x86.JMP(ref(done)))
-		e.bind(part)
-		sixteen(half, false)
-		e.bind(done)
-	}
-	e.addImm(s.HeadDim*panelBytes, panel)
+	e.do(x86.MOVQ(src, from))
+	e.do(x86.MOVQ(dst, to))
+	e.do(x86.CMPQ(left, operand.U8(16)))
+	e.do(x86.JLT(ref(part)))
+	keys(true)
+	e.do(x86.JMP(ref(packed)))
+	e.bind(part)
+	keys(false)
+	e.bind(packed)
+	e.do(x86.MOVQ(stride, key))
+	e.do(x86.SHLQ(operand.U8(4), key))
+	e.do(x86.ADDQ(key, src))
+	e.do(x86.SUBQ(operand.U8(16), left))
+	// The left half of a panel is followed by its right half, always.
+	e.addImm(64, dst)
+	e.do(x86.XORQ(operand.U8(1), right))
+	e.do(x86.JNE(ref(top)))
+	e.addImm(s.HeadDim*panelBytes-2*64, dst)
 	e.do(x86.CMPQ(left, operand.U8(0)))
 	e.do(x86.JG(ref(top)))
 }

@@ -97,7 +97,7 @@ func (p *product) store(h int, c reg.Register, stride int) {
 // work for a loop, code that is not too long.
 func unroll(h, most int) int {
 	u := most
-	for u > 2 && u*h > 48 {
+	for u > 2 && u*h > 16 {
 		u /= 2
 	}
 	return u

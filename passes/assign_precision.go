@@ -46,13 +46,18 @@ func (p precision) cast(v *ir.Value) *ir.Value {
 	return p.casts[v]
 }
 
+// only reports whether v has one reader.
+func (p precision) only(v *ir.Value) bool {
+	return len(p.users[v]) == 1 && !slices.Contains(p.g.Outputs, v)
+}
+
 // narrow makes the last operation before a matmul write p.to directly: a norm or a gated unit
 // that nothing else reads. Anything else gets a cast.
 func (p precision) narrow(v *ir.Value) *ir.Value {
 	if v.Type.DType == p.to {
 		return v
 	}
-	if len(p.users[v]) == 1 && !slices.Contains(p.g.Outputs, v) {
+	if p.only(v) && v.Type.DType == ir.F32 {
 		switch a := v.Attrs.(type) {
 		case *ir.NormAttrs:
 			p.replace(v, p.Op(v.Op.Name, &ir.NormAttrs{Eps: a.Eps, Out: p.to}, v.Args...))
@@ -67,10 +72,11 @@ func (p precision) narrow(v *ir.Value) *ir.Value {
 
 func (p precision) linear(v *ir.Value) {
 	args := append([]*ir.Value{p.narrow(v.Args[0]), p.cast(v.Args[1])}, v.Args[2:]...)
-	p.replace(v, p.Op("linear", &ir.LinearAttrs{Out: ir.F32}, args...))
+	p.replace(v, p.Op("linear", &ir.LinearAttrs{Out: v.Type.DType}, args...))
 }
 
-// attention reads slices of one value: that value is cast once.
+// attention reads slices of one value: that value is cast once. The result is rounded when a matmul
+// alone reads it.
 func (p precision) attention(v *ir.Value) {
 	whole := p.cast(v.Args[0].Args[0])
 	var args []*ir.Value
@@ -78,14 +84,17 @@ func (p precision) attention(v *ir.Value) {
 		args = append(args, p.Op("slice", a.Attrs, whole))
 	}
 	a := *v.Attrs.(*ir.AttentionAttrs)
-	a.Out = p.to
+	a.Out = v.Type.DType
+	if p.only(v) && p.users[v][0].Op.Name == "linear" {
+		a.Out = p.to
+	}
 	p.replace(v, p.Op("attention", &a, append(args, v.Args[3])...))
 }
 
 // gather narrows the embedding table. Position embeddings stay f32: they are small (2048 rows at
 // most) and are added to the f32 residual stream. Tables of activations are not weights.
 func (p precision) gather(v *ir.Value) {
-	if !weightOnly(v.Args[0]) || v.Args[1].Name == "positions" {
+	if !weightOnly(v.Args[0]) || v.Type.DType != ir.F32 || v.Args[1].Name == "positions" {
 		return
 	}
 	row := p.Named(p.Op("gather", nil, p.cast(v.Args[0]), v.Args[1]), v.Name+"."+p.to.String())

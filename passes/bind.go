@@ -3,6 +3,7 @@ package passes
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -27,6 +28,10 @@ func bind(g *ir.Value) (binding, error) {
 	for i, a := range g.Args {
 		outer[g.Body.Values[i]] = a
 	}
+	body := g.Body.Values[len(g.Args):]
+	if len(body) == 0 || body[len(body)-1] != g.Body.Outputs[0] {
+		return b, fmt.Errorf("group @%s: its last operation is not its result", g.Name)
+	}
 	derive := map[kernel.Kind]func(*binding, []*ir.Value, map[*ir.Value]*ir.Value) error{
 		kernel.Gemm:      bindGemm,
 		kernel.Attention: bindAttention,
@@ -36,7 +41,7 @@ func bind(g *ir.Value) (binding, error) {
 	if derive == nil {
 		return b, fmt.Errorf("group @%s: unknown kind %q", g.Name, b.spec.Kind)
 	}
-	if err := derive(&b, g.Body.Values[len(g.Args):], outer); err != nil {
+	if err := derive(&b, body, outer); err != nil {
 		return b, fmt.Errorf("group @%s: %w", g.Name, err)
 	}
 	if err := b.spec.Valid(); err != nil {
@@ -73,18 +78,20 @@ func (b *binding) epilogue(op string) {
 
 func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
 	s := &b.spec
-	i := 0
-	for body[i].Op.Name != "linear" {
-		i++
+	i := slices.IndexFunc(body, func(v *ir.Value) bool { return v.Op.Name == "linear" })
+	if i < 0 {
+		return fmt.Errorf("it has no linear")
 	}
 	l := body[i]
 	x := l.Args[0]
 	s.Math = x.Type.DType
 	if i > 0 {
-		switch x.Op.Name {
-		case "rmsnorm", "layernorm":
+		switch before := body[0]; {
+		case i > 1 || before != x:
+			return unexpected(before)
+		case slices.Contains(norms, x.Op.Name):
 			x = b.norm(x, outer)
-		case "cast":
+		case x.Op.Name == "cast":
 			x = x.Args[0]
 		default:
 			return unexpected(x)
@@ -97,31 +104,53 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 		b.epilogue(kernel.Bias)
 		b.args[program.BiasW] = outer[l.Args[2]]
 	}
+	result := l
 	for _, v := range body[i+1:] {
 		switch v.Op.Name {
-		case "slice", "rope", "cast":
-		case "concat":
-			if err := b.rope(v.Args, outer); err != nil {
-				return err
+		case "slice", "rope":
+			continue // read with the concat or glu that they end in
+		case "concat", "glu":
+			if !allColumns(result, v.Args) {
+				return unexpected(v)
 			}
-		case "silu":
-			b.epilogue(kernel.SiLU)
-		case "glu":
-			if act := v.Attrs.(*ir.GluAttrs).Act; act != "" && act != "silu" {
-				return fmt.Errorf("no kernel does glu with act=%s", act)
-			}
-			b.epilogue(kernel.GLU)
-			s.N = cols(v)
-		case "add":
-			b.epilogue(kernel.Residual)
-			for _, a := range v.Args {
-				if outer[a] != nil {
-					b.args[program.Res] = outer[a]
-				}
+		case "silu", "cast", "add":
+			if !slices.Contains(v.Args, result) {
+				return unexpected(v)
 			}
 		default:
 			return unexpected(v)
 		}
+		if err := b.after(v, result, outer); err != nil {
+			return err
+		}
+		result = v
+	}
+	return nil
+}
+
+// after adds operation v on result to the epilogue.
+func (b *binding) after(v, result *ir.Value, outer map[*ir.Value]*ir.Value) error {
+	switch v.Op.Name {
+	case "concat":
+		return b.rope(v.Args, outer)
+	case "silu":
+		b.epilogue(kernel.SiLU)
+	case "glu":
+		if act := v.Attrs.(*ir.GluAttrs).Act; act != "" && act != "silu" {
+			return fmt.Errorf("no kernel does glu with act=%s", act)
+		}
+		b.epilogue(kernel.GLU)
+		b.spec.N = cols(v)
+	case "add":
+		b.epilogue(kernel.Residual)
+		other := v.Args[0]
+		if other == result {
+			other = v.Args[1]
+		}
+		if outer[other] == nil || !other.Type.Equal(result.Type) {
+			return unexpected(v)
+		}
+		b.args[program.Res] = outer[other]
 	}
 	return nil
 }
@@ -145,6 +174,9 @@ func (b *binding) rope(columns []*ir.Value, outer map[*ir.Value]*ir.Value) error
 			return fmt.Errorf("a kernel rotates queries and keys, the first two parts, by the same angles; part %d is not so", i+1)
 		}
 	}
+	if s.Heads > 0 && s.KVHeads == 0 {
+		return fmt.Errorf("a kernel rotates queries and keys, here only the queries are")
+	}
 	return nil
 }
 
@@ -152,6 +184,11 @@ func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) 
 	v := body[len(body)-1]
 	if v.Op.Name != "attention" {
 		return unexpected(v)
+	}
+	for _, a := range v.Args[:3] {
+		if a.Op.Name != "slice" {
+			return unexpected(a)
+		}
 	}
 	qkv := v.Args[0].Args[0]
 	a := v.Attrs.(*ir.AttentionAttrs)
@@ -168,11 +205,17 @@ func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) 
 	if !allColumns(qkv, v.Args[:3]) {
 		return fmt.Errorf("its arguments are not the columns of one value in the order q, k, v")
 	}
+	if o := outer[v.Args[3]]; o == nil || o.Op.Name != "input" || o.Name != "offsets" {
+		return fmt.Errorf("attention takes the sequences of the batch: its last argument must be the input \"offsets\"")
+	}
 	b.args[program.Src] = outer[qkv]
 	return nil
 }
 
 func bindRowwise(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
+	if v := body[len(body)-1]; len(body) > 1 || !slices.Contains(norms, v.Op.Name) {
+		return unexpected(v)
+	}
 	x := b.norm(body[0], outer)
 	b.spec.In, b.spec.K = x.Type.DType, cols(x)
 	b.args[program.Src] = outer[x]
@@ -181,8 +224,11 @@ func bindRowwise(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) er
 
 func bindGather(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
 	s := &b.spec
+	adds := 0
 	for _, v := range body {
 		switch {
+		case v.Op.Name == "add" && adds == 0 && s.Positions && v.Args[0] != v.Args[1]:
+			adds++
 		case v.Op.Name == "gather" && outer[v.Args[1]].Name == "positions":
 			s.Positions = true
 			b.args[program.PosTable], b.args[program.Pos] = outer[v.Args[0]], outer[v.Args[1]]
@@ -199,7 +245,7 @@ func bindGather(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) err
 			} else {
 				b.args[program.W] = table
 			}
-		case v.Op.Name == "cast" || v.Op.Name == "add":
+		case v.Op.Name == "cast":
 		default:
 			return unexpected(v)
 		}

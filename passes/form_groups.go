@@ -188,13 +188,15 @@ func findGather(f *former, v *ir.Value) *members {
 		if u == nil || u.Op.Name != "cast" && u.Op.Name != "add" {
 			return m
 		}
-		for _, a := range u.Args {
-			if a != m.result {
-				if a.Op.Name != "gather" || f.only(a) != u {
-					return m
-				}
-				m.in[a] = true
+		if u.Op.Name == "add" {
+			other := u.Args[0]
+			if other == m.result {
+				other = u.Args[1]
 			}
+			if other == m.result || other.Op.Name != "gather" || f.only(other) != u {
+				return m
+			}
+			m.in[other] = true
 		}
 		m.in[u] = true
 		m.result = u

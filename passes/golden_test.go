@@ -7,6 +7,7 @@ import (
 
 	"github.com/bertc/bertc/internal/filetest"
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
 )
@@ -22,6 +23,7 @@ func TestStages(t *testing.T) {
 		before := g.String()
 		f.Want(t, "in", before)
 		o := options(math)
+		o.Targets, o.Plans = []string{"generic"}, onePlan
 		o.Observe = func(p passes.Pass, s *passes.State, _ time.Duration) {
 			f.Want(t, p.Name, changes(before, s.String()))
 			before = s.String()
@@ -30,6 +32,15 @@ func TestStages(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// onePlan is the same plan for all, so that the files do not depend on the cost model.
+func onePlan(s kernel.Spec, target string) (kernel.Plan, bool) {
+	p := kernel.Plan{Kind: s.Kind, Target: target, BlockM: 8}
+	if s.Kind == kernel.Gemm || s.Kind == kernel.Attention {
+		p.Inst, p.MicroM, p.MicroN, p.BlockN = "mul+add", 4, kernel.PanelN, kernel.PanelN
+	}
+	return p, true
 }
 
 // changes returns the lines of a longest common subsequence's complement, or after when that is
@@ -105,6 +116,26 @@ func TestStagesParseBack(t *testing.T) {
 			}
 			if _, err := passes.Run(f.graph(t), o); err != nil {
 				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestResume: a graph that was written after any pass compiles to the same program.
+func TestResume(t *testing.T) {
+	for _, f := range flavours {
+		want, err := passes.Run(f.graph(t), options(ir.BF16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pass := range graphPasses {
+			text := graphAfter(t, f.graph(t), pass, options(ir.BF16)).String()
+			got, err := passes.Run(parse(t, text), options(ir.BF16))
+			if err != nil {
+				t.Fatalf("%s: from %s on: %v", f.name, pass, err)
+			}
+			if got.String() != want.String() {
+				t.Errorf("%s: from %s on, the program is\n%s\nnot\n%s", f.name, pass, got, want)
 			}
 		}
 	}

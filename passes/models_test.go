@@ -69,6 +69,15 @@ func build(t testing.TB, c bert.Config, task bert.Task) *ir.Graph {
 	return g
 }
 
+func parse(t testing.TB, text string) *ir.Graph {
+	t.Helper()
+	g, err := ir.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 var targets = []string{"amd64/avx512f", "generic"}
 
 func options(math ir.DType) passes.Options {

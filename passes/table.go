@@ -42,7 +42,7 @@ var table = []Pass{
 		"Joins matmuls that read the same rows into one: query, key and value, and gate and up. Their weights are concatenated and the results are slices; queries, keys and values stay together in one buffer, so that attention reads one tensor.",
 		mergeSiblings, ensureMerged},
 	{"assign-precision",
-		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the residual stream, norms, softmax, activations and logits stay f32.",
+		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32.",
 		assignPrecision, ensurePrecision},
 	{"form-groups",
 		"Divides the graph into fusion groups, each with one anchor (matmul, attention, norm, gather), the row-local work before it and the elementwise work after it. Each group becomes one kernel call.",
@@ -54,7 +54,7 @@ var table = []Pass{
 		"Turns the weight expressions around the groups into recipes: which checkpoint tensors are joined, interleaved, converted and packed into which layout.",
 		assignLayouts, ensureComplete},
 	{"plan-memory",
-		"Reuses the buffer of a residual in place and lets results that are never alive together share a buffer, and gives every buffer its offset in the arena, in bytes per row: the largest first, each at the lowest place that is free during its life.",
+		"Writes the sum with a residual into the residual's buffer, lets results of one kernel that are never alive together share a buffer, and gives every buffer its offset in the arena, in bytes per row: the largest first, each at the lowest place that is free during its life.",
 		planMemory, ensurePlanned},
 }
 

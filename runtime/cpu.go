@@ -3,6 +3,10 @@ package rt
 // This file knows CPU features by the names that kernel targets use. The tables of bits are in
 // cpu_GOARCH.go.
 
+// Missing returns those of the named features that the CPU lacks or the operating system has not
+// enabled; for AMX it asks the operating system for the permission.
+func Missing(features ...string) []string { return missing(features) }
+
 // missing returns the features that the CPU lacks or the operating system has not enabled.
 func missing(features []string) []string {
 	var lacks []string

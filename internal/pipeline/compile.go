@@ -33,6 +33,9 @@ const WeightFile = "model.weights"
 // manifestFile describes the weight file, and marks a directory as a generated package.
 const manifestFile = "manifest.json"
 
+// planFile is the text of the program.
+const planFile = "plan.txt"
+
 // backends are the emitters of every architecture, best tier first.
 var backends = []struct {
 	arch string
@@ -299,7 +302,7 @@ func replaceable(dir string) error {
 		}
 		rel, _ := filepath.Rel(dir, name)
 		if filepath.Ext(name) != ".go" && filepath.Ext(name) != ".s" {
-			if slices.Contains([]string{manifestFile, WeightFile, "plan.txt", "go.mod"}, rel) {
+			if slices.Contains([]string{manifestFile, WeightFile, planFile, "go.mod"}, rel) {
 				return nil
 			}
 			return fmt.Errorf("--out %s: holds %s, which is not of a generated package", dir, rel)

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/bertc/bertc/program"
 )
 
 // A Driver is a running generated package: a small program around it, built with the Go toolchain
@@ -28,6 +30,7 @@ type Driver struct {
 	dec    *gob.Decoder
 	stderr bytes.Buffer
 	tmp    string
+	dir    string // of the package
 	// BuildTime is what go build took.
 	BuildTime time.Duration
 	// Hello is what the package says of itself.
@@ -117,7 +120,7 @@ func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, err
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{tmp: tmp}
+	d := &Driver{tmp: tmp, dir: dir}
 	if err := d.start(ctx, dir, pkg, o); err != nil {
 		d.Close()
 		return nil, err
@@ -153,6 +156,19 @@ func (d *Driver) start(ctx context.Context, dir string, pkg generated, o DriverO
 		return errors.New(d.Hello.Err)
 	}
 	return nil
+}
+
+// Program returns the program of the package, from its plan.txt.
+func (d *Driver) Program() (*program.Program, error) {
+	text, err := os.ReadFile(filepath.Join(d.dir, planFile))
+	if err != nil {
+		return nil, err
+	}
+	p, err := program.Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(d.dir, planFile), err)
+	}
+	return p, program.Verify(p)
 }
 
 // Pid returns the process id of the driver, for measuring it.
@@ -259,7 +275,7 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin strin
 }
 
 func hasLogits(dir string) bool {
-	plan, err := os.ReadFile(filepath.Join(dir, "plan.txt"))
+	plan, err := os.ReadFile(filepath.Join(dir, planFile))
 	return err == nil && bytes.Contains(plan, []byte("buffer logits"))
 }
 

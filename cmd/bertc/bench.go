@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bertc/bertc/graph/bert"
+	"github.com/bertc/bertc/internal/bench"
+	"github.com/bertc/bertc/internal/pipeline"
+)
+
+func benchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench machine|model|kernels",
+		Short: "Measure the machine, a package, or its kernels",
+		Long: `Measure the ceilings of the machine, a generated package at batch shapes, or its
+kernels inside such calls. Output is in the Go benchmark format, one line a
+sample, which benchstat reads; --json gives medians. Shares of the ceiling refer
+to ceilings measured in the same run.`,
+	}
+	c.AddCommand(benchMachineCommand(), benchModelCommand("model"), benchModelCommand("kernels"))
+	return c
+}
+
+func benchMachineCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "machine",
+		Short: "Measure the ceilings: multiply-accumulate rates and read bandwidths",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			m, err := bench.MeasureMachine(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(m)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "goos: %s\ngoarch: %s\ncpu: %s\n", runtime.GOOS, runtime.GOARCH, m.CPU)
+			for _, x := range m.Ceilings {
+				fmt.Fprintf(c.OutOrStdout(), "BenchmarkCeiling/%s-%d\t%d\t%.1f %s\n", x.Name, x.Threads, x.Runs, x.Value, x.Unit)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// benchModelCommand is "bench model" or "bench kernels".
+func benchModelCommand(what string) *cobra.Command {
+	var o packageOptions
+	var bo bench.Options
+	var shapes, kernels, spec string
+	var asJSON, noCeiling bool
+	c := &cobra.Command{
+		Use:     what + " --model DIR|--package DIR",
+		Short:   map[string]string{"model": "Measure whole calls", "kernels": "Measure the kernels inside whole calls"}[what],
+		Example: "  bertc bench " + what + " --package ./retrieva --shapes 1x8,8x128,16+32+48+64",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			list, err := bench.ParseShapes(shapes)
+			if err != nil {
+				return fmt.Errorf("--shapes: %w", err)
+			}
+			if bo.Rounds < 1 {
+				return fmt.Errorf("--rounds %d: must be 1 or more", bo.Rounds)
+			}
+			var m bench.Machine
+			if !noCeiling {
+				if m, err = bench.MeasureMachine(c.Context()); err != nil {
+					return err
+				}
+			}
+			most := 0
+			for _, s := range list {
+				most = max(most, s.Tokens())
+			}
+			if most > bert.MaxTokens {
+				return fmt.Errorf("--shapes: a shape has %d tokens, a batch has at most %d", most, bert.MaxTokens)
+			}
+			d, clean, err := o.start(c.Context(), c, pipeline.DriverOptions{Kernels: kernels, Threads: bo.Threads, MaxTokens: most, Times: what == "kernels"})
+			if err != nil {
+				return err
+			}
+			defer clean()
+			defer d.Close()
+			p, err := d.Program()
+			if err != nil {
+				return err
+			}
+			bar := newBar(c.ErrOrStderr(), what)
+			bo.Progress = func(done, total int) { bar.set(int64(done), int64(total)) }
+			var results []bench.Result
+			name := "Model"
+			if what == "kernels" {
+				name = "Kernel"
+				results, err = bench.Kernels(d, p, m, spec, list, bo)
+			} else {
+				results, err = bench.Model(d, p, m, list, bo)
+			}
+			bar.done()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return bench.WriteJSON(c.OutOrStdout(), results)
+			}
+			return bench.WriteBench(c.OutOrStdout(), name, m, d.Hello.Kernels, results)
+		},
+	}
+	o.flags(c)
+	c.Flags().StringVar(&shapes, "shapes", "1x8,1x32,1x128,1x512,8x128", "batches: BATCHxLENGTH, or LENGTH+LENGTH+… for one ragged batch; separated by commas")
+	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set")
+	c.Flags().IntVar(&bo.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
+	c.Flags().IntVar(&bo.Rounds, "rounds", 7, "samples of each shape")
+	c.Flags().DurationVar(&bo.Budget, "budget", 30*time.Second, "time for each shape, after which its sampling ends early")
+	c.Flags().BoolVar(&asJSON, "json", false, "print medians as JSON")
+	c.Flags().BoolVar(&noCeiling, "no-ceiling", false, "do not measure the machine: leave out the shares of the ceiling")
+	if what == "kernels" {
+		c.Flags().StringVar(&spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
+	}
+	return c
+}

@@ -1,0 +1,190 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/program"
+)
+
+// Options say how long to measure.
+type Options struct {
+	Threads int
+	Rounds  int           // of all shapes, one after another
+	Budget  time.Duration // for each shape, after which its rounds end early
+	// Progress is called before each round.
+	Progress func(round, rounds int)
+}
+
+// Result is one shape.
+type Result struct {
+	Shape    string  `json:"shape"`
+	Tokens   int     `json:"tokens"`
+	MedianMS float64 `json:"median_ms"`
+	MinMS    float64 `json:"min_ms"`
+	Runs     int     `json:"runs"`
+	GFLOP    float64 `json:"gflop"`
+	GFLOPS   float64 `json:"gflops"`
+	// ShareOfCeiling is the time that the machine's ceilings allow for the work (the larger of
+	// arithmetic and weights read once) over the median; 0 when they were not measured.
+	ShareOfCeiling float64 `json:"share_of_ceiling"`
+	Allocs         float64 `json:"allocs"`
+
+	samples []time.Duration
+	bytes   float64
+}
+
+// Work is what a program does for a batch: operations, and bytes of weights that must be read.
+type Work struct{ Flops, WeightBytes float64 }
+
+// Of adds up the steps of a kernel name ("" for all) that make the hidden states.
+func Of(p *program.Program, name string, lengths []int) Work {
+	var w Work
+	tokens := 0
+	for _, l := range lengths {
+		tokens += l
+	}
+	for _, s := range p.Steps[:p.HeadStart()] {
+		k := p.Kernel(s.Kernel)
+		if name != "" && k.Name != name {
+			continue
+		}
+		if k.Spec.Kind == kernel.Attention {
+			for _, l := range lengths {
+				w.Flops += float64(k.Spec.Flops(l))
+			}
+			continue
+		}
+		w.Flops += float64(k.Spec.Flops(tokens))
+		if k.Spec.Kind == kernel.Gemm {
+			w.WeightBytes += float64(k.Spec.Panels() * k.Spec.PanelBytes())
+		}
+	}
+	return w
+}
+
+// Floor returns the time that the machine needs at least: the larger of the arithmetic at the
+// rate of the tier's instruction and the weights at the rate of the memory.
+func (w Work) Floor(m Machine, inst string, threads int) time.Duration {
+	rate, stream := m.Best(ceilingOf[inst], threads), m.Best("stream", threads)
+	if rate == 0 || stream == 0 {
+		return 0
+	}
+	return time.Duration(1e9 * max(w.Flops/(1e9*rate), w.WeightBytes/(1e9*stream)))
+}
+
+// ceilingOf names the ceiling of a plan's instruction.
+var ceilingOf = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16"}
+
+// Inst returns the instruction of the program's matmuls on a target, the one with the most work.
+func Inst(p *program.Program, target string) string {
+	inst, most := "", int64(0)
+	for _, k := range p.Kernels {
+		if plan, ok := k.Plan(target); ok && k.Spec.Kind == kernel.Gemm && k.Spec.Flops(1) > most {
+			inst, most = plan.Inst, k.Spec.Flops(1)
+		}
+	}
+	return inst
+}
+
+// Model measures a package at shapes: the rounds go over all shapes, so that a slow minute of the
+// machine falls on all of them. The first call of each shape is not counted.
+func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o Options) ([]Result, error) {
+	results := make([]Result, len(shapes))
+	spent := make([]time.Duration, len(shapes))
+	for i, s := range shapes {
+		w := Of(p, "", s.Lengths)
+		results[i] = Result{Shape: s.Text, Tokens: s.Tokens(), GFLOP: w.Flops / 1e9, bytes: w.WeightBytes}
+		if _, err := call(d, s); err != nil {
+			return nil, fmt.Errorf("shape %s: %w", s.Text, err)
+		}
+	}
+	for round := range o.Rounds {
+		if o.Progress != nil {
+			o.Progress(round, o.Rounds)
+		}
+		for i, s := range shapes {
+			if spent[i] > o.Budget {
+				continue
+			}
+			r, err := call(d, s)
+			if err != nil {
+				return nil, fmt.Errorf("shape %s: %w", s.Text, err)
+			}
+			results[i].samples = append(results[i].samples, r.Took)
+			results[i].Allocs += float64(r.Allocs)
+			spent[i] += r.Took
+		}
+	}
+	threads := o.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	inst := Inst(p, targetOf(d.Hello.Kernels))
+	for i := range results {
+		r := &results[i]
+		median := medianOf(r.samples)
+		r.Runs = len(r.samples)
+		r.MedianMS, r.MinMS = ms(median), ms(slices.Min(r.samples))
+		r.GFLOPS = r.GFLOP / median.Seconds()
+		r.Allocs /= float64(r.Runs)
+		r.ShareOfCeiling = float64(Of(p, "", shapes[i].Lengths).Floor(m, inst, threads)) / float64(median)
+	}
+	return results, nil
+}
+
+// targetOf returns the kernel target of a tier's name.
+func targetOf(tier string) string {
+	for _, t := range kernel.Targets() {
+		if t == runtime.GOARCH+"/"+tier {
+			return t
+		}
+	}
+	return "generic"
+}
+
+func call(d *pipeline.Driver, s Shape) (resp pipeline.Response, err error) {
+	err = d.Do(s.Request(d.Hello.VocabSize), func(r pipeline.Response) error {
+		resp = r
+		return nil
+	})
+	return resp, err
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }
+
+// medianOf returns the median, of an even number the lower of the two in the middle.
+func medianOf(samples []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(samples))
+	return s[(len(s)-1)/2]
+}
+
+// WriteJSON writes the list of results.
+func WriteJSON(w io.Writer, results []Result) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(results)
+}
+
+// WriteBench writes every sample as a line of the Go benchmark format, for benchstat.
+func WriteBench(w io.Writer, name string, m Machine, tier string, results []Result) error {
+	fmt.Fprintf(w, "goos: %s\ngoarch: %s\ncpu: %s\nkernels: %s\n", runtime.GOOS, runtime.GOARCH, m.CPU, tier)
+	for _, r := range results {
+		for _, s := range r.samples {
+			fmt.Fprintf(w, "Benchmark%s/%s\t1\t%d ns/op\t%.1f GFLOP/s\t%.2f GB/s", name, r.Shape, s, r.GFLOP/s.Seconds(), r.bytes/1e9/s.Seconds())
+			if r.ShareOfCeiling > 0 {
+				fmt.Fprintf(w, "\t%.1f %%ceiling", 100*r.ShareOfCeiling*r.MedianMS/ms(s))
+			}
+			if _, err := fmt.Fprintf(w, "\t%.0f allocs/op\n", r.Allocs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"slices"
+
+	"github.com/bertc/bertc/ir"
 )
 
 // Check reports why plan p cannot do Spec s. It is the only legality rule: the enumerator, the
@@ -36,6 +38,9 @@ func Check(s Spec, p Plan) error {
 	}
 	if !slices.Contains(inst.Math, s.Math) {
 		return bad("%s does not multiply %s", inst.Name, s.Math)
+	}
+	if inst.Pairs && (s.Kind != Gemm || s.Weight != ir.BF16) {
+		return bad("%s is for matmuls with bf16 weights", inst.Name)
 	}
 	if p.MicroN != PanelN {
 		return bad("micro has %d columns, a weight panel has %d", p.MicroN, PanelN)

@@ -42,6 +42,9 @@ func Cost(s Spec, p Plan) float64 {
 	cost += 16 / float64(p.BlockN*PanelN)
 	cost += 2 / float64(p.BlockM)
 	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
+	if inst.Pairs {
+		cost /= 2
+	}
 	return cost
 }
 

@@ -104,8 +104,11 @@ func (g *gemmEval) tile(a []float32, row, h, group, n int) []float32 {
 			x := a[(row+r)*kPad : (row+r+1)*kPad]
 			for c := range PanelN {
 				acc := float32(0)
-				for k, v := range x {
-					acc = g.inst.Mul(acc, v, w[g.offN[c]+g.offK[k]])
+				for k := range x {
+					if g.inst.Pairs {
+						k ^= 1
+					}
+					acc = g.inst.Mul(acc, x[k], w[g.offN[c]+g.offK[k]])
 				}
 				if s.Epilogue.Has(Bias) {
 					acc += g.in.Bias[(group+p)*PanelN+c]

@@ -6,9 +6,10 @@ package kernel
 //
 //	gemm amd64/avx512f inst=vfmadd231ps micro=12x32 block=96x8
 //
-// Sums over K run from 0 to K−1 with one f32 accumulator per output element, whatever the tile
-// and the block: this order (the ReductionKey) is part of Inst, so that plans of one Inst may be
-// mixed over row counts and thread counts without changing a bit of the result.
+// Sums over K run from 0 to K−1 with one f32 accumulator per output element (in pairs, the odd
+// step first, where Inst says so), whatever the tile and the block: this order (the ReductionKey)
+// is part of Inst, so that plans of one Inst may be mixed over row counts and thread counts
+// without changing a bit of the result.
 type Plan struct {
 	Kind   Kind
 	Target string
@@ -26,7 +27,14 @@ type Plan struct {
 
 // ReductionKey names the order in which a plan sums over K. Plans of one Spec that may serve
 // the same package at different row counts must have equal keys.
-func (p Plan) ReductionKey() string { return p.Inst + " k=0.." }
+func (p Plan) ReductionKey() string {
+	if t, ok := LookupTarget(p.Target); ok {
+		if i, ok := t.Inst(p.Inst); ok && i.Pairs {
+			return p.Inst + " k=1,0,3,2.."
+		}
+	}
+	return p.Inst + " k=0.."
+}
 
 // Kernel is a Spec and the Plan that does it.
 type Kernel struct {

@@ -15,6 +15,9 @@ type Inst struct {
 	Lanes int
 	// Math lists the dtypes to which the factors may have been rounded.
 	Math []ir.DType
+	// Pairs: the instruction does two steps of K at once, the odd one first, on factors that are
+	// packed as bf16.
+	Pairs bool
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
 }
@@ -42,6 +45,18 @@ var both = []ir.DType{ir.F32, ir.BF16}
 // targets is the table of what can be compiled for. The f32 accumulator of every instruction
 // here rounds once per step of K (fused) or twice (product, then sum).
 var targets = []Target{
+	{
+		Name:      "amd64/avx512bf16",
+		GOARCH:    "amd64",
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16"},
+		Registers: 32,
+		Insts: []Inst{
+			{Name: "vdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Pairs: true, Mul: fused},
+			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
+		},
+		MaxMicroM: 12,
+		L2:        1 << 20,
+	},
 	{
 		Name:      "amd64/avx512f",
 		GOARCH:    "amd64",

@@ -10,7 +10,8 @@ import "unsafe"
 // GemmArgs is for the two functions of a matmul.
 //
 // prologue: reads Rows rows of K elements at Src, applies the norm, rounds to the dtype of the
-// multiplication, and writes f32 rows of KPad elements (zero beyond K) at A, KPad·4 bytes apart.
+// multiplication, and writes rows of KPad elements (zero beyond K) at A, KPad·4 bytes apart. They
+// are f32, or bf16 where block multiplies pairs of bf16: only these two functions read A.
 //
 // block: for Rows rows at A and Panels weight panels at B: accumulates each 32-column panel over
 // K in order into Tile, then applies the epilogue and writes the output columns, Rows × (Panels ·
@@ -21,7 +22,7 @@ type GemmArgs struct {
 	SrcStride int
 	Gamma     unsafe.Pointer // f32 [K]
 	Beta      unsafe.Pointer // f32 [K]
-	A         unsafe.Pointer // f32 [Rows][KPad]
+	A         unsafe.Pointer // [Rows][KPad], see prologue
 	Panels    int            // a multiple of the epilogue group, except at the end of the matrix
 	B         unsafe.Pointer // first panel of the call
 	Col       int            // output column of the first panel

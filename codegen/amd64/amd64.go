@@ -25,10 +25,15 @@ type Backend struct{ target *kernel.Target }
 var _ codegen.Backend = (*Backend)(nil)
 
 // New returns the backend of the tier "amd64/avx512f".
-func New() *Backend {
-	t, ok := kernel.LookupTarget("amd64/avx512f")
+func New() *Backend { return newTier("amd64/avx512f") }
+
+// NewBF16 returns the backend of the tier "amd64/avx512bf16", which multiplies pairs of bf16.
+func NewBF16() *Backend { return newTier("amd64/avx512bf16") }
+
+func newTier(name string) *Backend {
+	t, ok := kernel.LookupTarget(name)
 	if !ok {
-		panic("amd64: kernel has no target amd64/avx512f")
+		panic("amd64: package kernel has no target " + name)
 	}
 	return &Backend{target: t}
 }
@@ -40,6 +45,14 @@ func (b *Backend) Target() *kernel.Target { return b.target }
 type role struct {
 	name, args, doc string
 	emit            func(*emitter, kernel.Kernel)
+}
+
+// pairs reports whether the plan multiplies pairs of bf16: the packed rows are bf16 then, in the
+// first half of the space that f32 rows would take.
+func pairs(k kernel.Kernel) bool {
+	t, _ := kernel.LookupTarget(k.Plan.Target)
+	i, _ := t.Inst(k.Plan.Inst)
+	return i.Pairs
 }
 
 var roles = map[kernel.Kind][]role{

@@ -12,8 +12,11 @@ import (
 var testFunc = codegen.Func{Name: "tBlock", Role: "Block", Args: "GemmArgs"}
 
 func TestConformance(t *testing.T) {
-	b := New()
-	codegentest.Run(t, b, codegentest.Native(t, b.Target()))
+	for _, b := range []*Backend{New(), NewBF16()} {
+		t.Run(b.Target().Name, func(t *testing.T) {
+			codegentest.Run(t, b, codegentest.Native(t, b.Target()))
+		})
+	}
 }
 
 // TestErrors: Emit refuses what it cannot do, and does not panic.

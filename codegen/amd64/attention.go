@@ -204,7 +204,7 @@ func attend(e *emitter, k kernel.Kernel) {
 	o := e.argSlot(unsafe.Offsetof(attentionArgs.O))
 	max, sum := e.argSlot(unsafe.Offsetof(attentionArgs.Max)), e.argSlot(unsafe.Offsetof(attentionArgs.Sum))
 	height := e.slot()
-	tile := e.newProduct(p.MicroM, 4*s.HeadDim, false)
+	tile := e.newProduct(p.MicroM, 4*s.HeadDim, false, false)
 
 	top, last := e.label("rows"), e.label("rows")
 	e.bind(top)

@@ -255,7 +255,7 @@ func TestNodes(t *testing.T) {
 			t.Errorf("text has no %q:\n%s", want, text)
 		}
 	}
-	if want := "[AMXBF16 AMXTILE AVX512BF16]"; fmt.Sprint(features) != want {
+	if want := "[AMX_BF16 AMX_TILE AVX512_BF16]"; fmt.Sprint(features) != want {
 		t.Errorf("features %v, want %s", features, want)
 	}
 	if _, err := node("VPDPWSSD", nil); err == nil {

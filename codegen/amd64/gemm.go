@@ -46,7 +46,7 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 		dst:        e.argSlot(unsafe.Offsetof(gemmArgs.Dst)),
 		rows:       e.slot(), a: e.slot(), rowDst: e.slot(), height: e.slot(), groupPanels: e.slot(),
 	}
-	g.tile = e.newProduct(k.Plan.MicroM, 4*s.KPad(), s.Weight == ir.BF16)
+	g.tile = e.newProduct(k.Plan.MicroM, 4*s.KPad(), s.Weight == ir.BF16, pairs(k))
 	if s.Epilogue.Has(kernel.Bias) {
 		g.bias = e.argSlot(unsafe.Offsetof(gemmArgs.Bias))
 	}

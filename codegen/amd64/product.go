@@ -27,16 +27,17 @@ type product struct {
 	high reg.VecVirtual // mask of the upper half of each lane, for bf16 panels
 
 	bf16    bool // panels are pairs of bf16, k inside
+	pairs   bool // and so are the rows; they are multiplied two steps at a time
 	aStride int  // bytes from one row of the left factor to the next
 }
 
 // newProduct returns a tile of at most rows rows.
-func (e *emitter) newProduct(rows, aStride int, bf16 bool) *product {
-	p := &product{e: e, bf16: bf16, aStride: aStride, a: e.ZMM(), b: [2]reg.VecVirtual{e.ZMM(), e.ZMM()}}
+func (e *emitter) newProduct(rows, aStride int, bf16, pairs bool) *product {
+	p := &product{e: e, bf16: bf16, pairs: pairs, aStride: aStride, a: e.ZMM(), b: [2]reg.VecVirtual{e.ZMM(), e.ZMM()}}
 	for range rows {
 		p.acc = append(p.acc, [2]reg.VecVirtual{e.ZMM(), e.ZMM()})
 	}
-	if bf16 {
+	if bf16 && !pairs {
 		p.high = e.ZMM()
 		e.do(x86.VPBROADCASTD(e.words(0xffff0000), p.high))
 	}
@@ -161,6 +162,10 @@ const (
 func (p *product) sumBF16(h int, a, b, end reg.Register) {
 	e := p.e
 	pairs := unroll(h, blockPairs)
+	pairBytes := 8 // of a packed row
+	if p.pairs {
+		pairBytes = 4
+	}
 	x, half := p.b[0], e.GP64()
 	top := e.label("block")
 	e.bind(top)
@@ -173,22 +178,27 @@ func (p *product) sumBF16(h int, a, b, end reg.Register) {
 		}
 		for pair := range pairs {
 			m := operand.Mem{Base: b, Disp: 64 * pair}
-			e.do(x86.VPSLLD(operand.U8(16), m, x))
-			p.stepBF16(h, v, x, a, 8*pair)
 			if h > prefetchHeight {
 				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead)))
 			}
+			if p.pairs {
+				e.do(x86.VMOVUPS(m, x))
+				p.stepPair(h, v, x, a, 4*pair)
+				continue
+			}
+			e.do(x86.VPSLLD(operand.U8(16), m, x))
+			p.stepBF16(h, v, x, a, 8*pair)
 			e.do(x86.VPANDD(m, p.high, x))
 			p.stepBF16(h, v, x, a, 8*pair+4)
 		}
-		e.addImm(8*pairs, a)
+		e.addImm(pairBytes*pairs, a)
 		e.addImm(64*pairs, b)
 		if pairs < blockPairs {
 			e.do(x86.CMPQ(b, half))
 			e.do(x86.JLT(ref(next)))
 		}
 		if v == 0 {
-			e.addImm(-8*blockPairs, a)
+			e.addImm(-pairBytes*blockPairs, a)
 		}
 	}
 	e.do(x86.CMPQ(b, end))
@@ -199,5 +209,12 @@ func (p *product) sumBF16(h int, a, b, end reg.Register) {
 func (p *product) stepBF16(h, v int, x, a reg.Register, offset int) {
 	for r, acc := range p.acc[:h] {
 		p.e.do(x86.VFMADD231PS_BCST(operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, acc[v]))
+	}
+}
+
+// stepPair emits two steps of K for h rows and one of their two vectors.
+func (p *product) stepPair(h, v int, x, a reg.Register, offset int) {
+	for r, acc := range p.acc[:h] {
+		p.e.do(node("VDPBF16PS", []string{broadcast}, operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, acc[v]))
 	}
 }

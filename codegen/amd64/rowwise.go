@@ -49,6 +49,9 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	r := rows{spec: s, count: unsafe.Offsetof(gemmArgs.Rows), round: s.Math, out: ir.F32, pad: s.KPad(),
 		src: e.arg(unsafe.Offsetof(gemmArgs.Src)), dst: e.arg(unsafe.Offsetof(gemmArgs.A))}
+	if pairs(k) {
+		r.round, r.out = ir.F32, ir.BF16 // storing rounds
+	}
 	if s.Prologue != kernel.NoPrologue {
 		r.gamma = e.arg(unsafe.Offsetof(gemmArgs.Gamma))
 	}

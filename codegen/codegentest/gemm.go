@@ -101,9 +101,18 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	r := p.run(t, &b.job)
 	b.check(t, r)
 	return gemmRun{
-		packed: rowsOf(t, b.content(r, a), ir.F32, rows, s.KPad(), 4*s.KPad()),
+		packed: rowsOf(t, b.content(r, a), packedType(u.Plan), rows, s.KPad(), 4*s.KPad()),
 		out:    rowsOf(t, b.content(r, dst), s.Out, rows, s.N, dstStride),
 	}
+}
+
+// packedType is the type of the elements of packed rows, which are 4·KPad bytes apart always.
+func packedType(p kernel.Plan) ir.DType {
+	t, _ := kernel.LookupTarget(p.Target)
+	if i, _ := t.Inst(p.Inst); i.Pairs {
+		return ir.BF16
+	}
+	return ir.F32
 }
 
 func checkGemm(t *testing.T, p *program, u unitUnderTest) {

@@ -1,0 +1,3 @@
+module example.com/fillmask
+
+go 1.24

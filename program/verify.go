@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -179,7 +180,7 @@ func wants(s kernel.Spec) map[Operand]want {
 	return w
 }
 
-// weightWants returns the dtype, layout and leading shape of each weight operand.
+// weightWants returns the dtype, layout and shape of each weight operand; 0 is any size.
 func weightWants(s kernel.Spec) map[Operand]Weight {
 	vec := func(n int) Weight { return Weight{DType: ir.F32, Layout: kernel.Vector, Shape: []int{n}} }
 	w := map[Operand]Weight{Gamma: vec(s.K), Beta: vec(s.K)}
@@ -187,9 +188,11 @@ func weightWants(s kernel.Spec) map[Operand]Weight {
 	case kernel.Gemm:
 		w[W] = Weight{DType: s.Weight, Layout: s.WeightLayout(), Shape: []int{s.WeightRows(), s.K}}
 		w[BiasW] = Weight{DType: ir.F32, Layout: kernel.PadVector, Shape: []int{s.WeightRows()}}
+		w[Cos] = Weight{DType: ir.F32, Layout: kernel.RowMajor, Shape: []int{0, s.HeadDim / 2}}
+		w[Sin] = w[Cos]
 	case kernel.Gather:
-		w[W] = Weight{DType: s.Weight, Layout: s.Table}
-		w[PosTable] = Weight{DType: ir.F32, Layout: kernel.RowMajor}
+		w[W] = Weight{DType: s.Weight, Layout: s.Table, Shape: []int{0, s.K}}
+		w[PosTable] = Weight{DType: ir.F32, Layout: kernel.RowMajor, Shape: []int{0, s.K}}
 	}
 	return w
 }
@@ -236,8 +239,10 @@ func verifyStep(p *Program, s Step, written map[string]bool) error {
 			if w == nil {
 				return fmt.Errorf("unknown weight %q", a.Name)
 			}
-			if ww, ok := wWants[a.Operand]; ok && (w.DType != ww.DType || w.Layout != ww.Layout || ww.Shape != nil && !slices.Equal(w.Shape, ww.Shape)) {
-				return fmt.Errorf("%s is %s%s %s, kernel %s wants %s%s %s", a.Operand, w.DType, shapeText(w.Shape), w.Layout, k.Name, ww.DType, shapeText(ww.Shape), ww.Layout)
+			ww := wWants[a.Operand]
+			fits := slices.EqualFunc(w.Shape, ww.Shape, func(n, want int) bool { return n == want || want == 0 })
+			if w.DType != ww.DType || w.Layout != ww.Layout || !fits {
+				return fmt.Errorf("%s is %s%s %s, kernel %s wants %s%s %s", a.Operand, w.DType, shapeText(w.Shape), w.Layout, k.Name, ww.DType, strings.ReplaceAll(shapeText(ww.Shape), "[0,", "[any,"), ww.Layout)
 			}
 			continue
 		}

@@ -168,12 +168,31 @@ func (s Spec) Flops(m int) int64 {
 	return 0
 }
 
+// maxHeadDim bounds the size of a head: loops over a head are unrolled in generated code.
+const maxHeadDim = 1024
+
+// The largest of the other sizes. They are beyond every model, and products of two of them with
+// the size of an element fit an int.
+const (
+	maxN     = 1 << 24
+	maxK     = 1 << 20
+	maxHeads = 1 << 12
+)
+
 // Valid reports whether s is a Spec that a kernel can exist for.
 func (s Spec) Valid() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("spec %s: %s", s, fmt.Sprintf(format, args...))
 	}
 	float := func(d ir.DType) bool { return d == ir.F32 || d == ir.BF16 }
+	for _, size := range []struct {
+		name   string
+		n, max int
+	}{{"n", s.N, maxN}, {"k", s.K, maxK}, {"heads", s.Heads, maxHeads}, {"kvheads", s.KVHeads, maxHeads}} {
+		if size.n < 0 || size.n > size.max {
+			return bad("%s is %d, at most %d is supported", size.name, size.n, size.max)
+		}
+	}
 	switch s.Kind {
 	case Gemm:
 		if s.N < 1 || s.K < 1 {
@@ -194,8 +213,8 @@ func (s Spec) Valid() error {
 			rank = r
 		}
 		if s.Epilogue.Has(Rope) {
-			if s.HeadDim < 2 || s.HeadDim%2 != 0 {
-				return bad("rope needs an even head size, found %d", s.HeadDim)
+			if s.HeadDim < 2 || s.HeadDim%2 != 0 || s.HeadDim > maxHeadDim {
+				return bad("rope needs an even head size of at most %d, found %d", maxHeadDim, s.HeadDim)
 			}
 			if s.Heads < 1 || s.KVHeads < 1 || s.RopeCols() > s.N {
 				return bad("rope of %d columns does not fit n", s.RopeCols())
@@ -204,6 +223,9 @@ func (s Spec) Valid() error {
 	case Attention:
 		if s.Heads < 1 || s.KVHeads < 1 || s.HeadDim < 1 || s.Heads%s.KVHeads != 0 {
 			return bad("heads must be a multiple of kvheads")
+		}
+		if s.HeadDim > maxHeadDim {
+			return bad("heads of %d elements are larger than %d", s.HeadDim, maxHeadDim)
 		}
 		if s.Scale <= 0 {
 			return bad("scale must be positive, found %v", s.Scale)

@@ -51,3 +51,34 @@ func hugeSpec(s kernel.Spec) kernel.Spec {
 	s.K = 1 << 26
 	return s
 }
+
+// FuzzEmit: what kernel.Check allows is emitted or refused, without a panic.
+func FuzzEmit(f *testing.F) {
+	for _, s := range []kernel.Spec{
+		{Kind: kernel.Gemm, In: ir.F32, Out: ir.BF16, Math: ir.BF16, Weight: ir.BF16, N: 200, K: 170, Epilogue: "bias+rope+residual", Heads: 2, KVHeads: 1, HeadDim: 24},
+		{Kind: kernel.Attention, In: ir.F32, Out: ir.F32, Math: ir.F32, Heads: 2, KVHeads: 1, HeadDim: 8, Scale: 0.3},
+		{Kind: kernel.Rowwise, In: ir.F32, Out: ir.F32, K: 51, Prologue: kernel.LayerNorm, Eps: 1e-6},
+		{Kind: kernel.Gather, Weight: ir.BF16, Out: ir.F32, K: 51, Table: kernel.PanelBF16},
+	} {
+		for _, b := range []*Backend{New(), NewBF16()} {
+			p, _ := kernel.Choose(s, b.Target().Name)
+			f.Add(s.String(), p.String())
+		}
+	}
+	f.Fuzz(func(t *testing.T, spec, plan string) {
+		s, err := kernel.ParseSpec(spec)
+		if err != nil {
+			return
+		}
+		p, err := kernel.ParsePlan(plan)
+		if err != nil {
+			return
+		}
+		for _, b := range []*Backend{New(), NewBF16()} {
+			u, err := b.Emit("k", kernel.Kernel{Spec: s, Plan: p})
+			if err == nil && (len(u.Funcs) == 0 || u.Asm == "") {
+				t.Errorf("spec %s\nplan %s: no code and no error", s, p)
+			}
+		}
+	})
+}

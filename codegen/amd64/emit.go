@@ -37,7 +37,7 @@ func newUnit(symbol string) *unit {
 	return &unit{symbol: symbol, file: asm.NewFile(), consts: c, words: map[string]int{}}
 }
 
-// implied maps the feature names of avo to none when AVX512F implies them.
+// implied are the feature names of avo that every processor with AVX512F has.
 var implied = []string{"SSE", "SSE2", "SSE4.1", "AVX", "AVX2", "FMA3", "F16C", "CMOV", "MMX+"}
 
 // text compiles the unit and returns its assembly text and the features that it needs.

@@ -185,6 +185,15 @@ func (c *Checkpoint) Names() []string { return c.names }
 // Ignored lists the tensors that are known and left out.
 func (c *Checkpoint) Ignored() []Ignored { return c.ignored }
 
+// LeaveOut makes the tensor of a canonical name an ignored one.
+func (c *Checkpoint) LeaveOut(canonical, because string) {
+	if l, ok := c.tensors[canonical]; ok {
+		delete(c.tensors, canonical)
+		c.names = slices.DeleteFunc(c.names, func(name string) bool { return name == canonical })
+		c.ignored = append(c.ignored, Ignored{l.name, because})
+	}
+}
+
 // Warnings lists what is legal and probably wrong, one sentence each.
 func (c *Checkpoint) Warnings() []string { return c.warnings }
 

@@ -44,6 +44,9 @@ var names = []nameRow{
 	{spelling: "cls.predictions.bias", canonical: "cls.predictions.bias"},
 	{spelling: "cls.predictions.decoder.weight", canonical: "cls.predictions.decoder.weight"},
 	{spelling: "cls.predictions.decoder.bias", canonical: "cls.predictions.bias"},
+	{spelling: "pooler.dense.*", canonical: "pooler.dense.*"},
+	{spelling: "classifier.*", canonical: "classifier.*"},
+	{spelling: "qa_outputs.*", canonical: "qa_outputs.*"},
 
 	// Variations of the Megatron-BERT style.
 	{spelling: "encoder.layer.{N}.attention.norm.*", canonical: "encoder.layer.{N}.attention.ln.*"},
@@ -84,10 +87,7 @@ var names = []nameRow{
 	{spelling: "encoder.rotary_emb.inv_freq", ignored: "it is computed from rope_theta"},
 	{spelling: "encoder.layer.{N}.attention.self.rotary_emb.inv_freq", ignored: "it is computed from rope_theta"},
 	{spelling: "layers.{N}.self_attn.rotary_emb.inv_freq", ignored: "it is computed from rope_theta"},
-	{spelling: "pooler.dense.*", ignored: "no task uses the pooler"},
 	{spelling: "cls.seq_relationship.*", ignored: "no task uses the next-sentence head"},
-	{spelling: "classifier.*", ignored: "no task uses the classification head"},
-	{spelling: "qa_outputs.*", ignored: "no task uses the question-answering head"},
 }
 
 // nameIndex holds the table with the final * written out.

@@ -7,16 +7,6 @@ import (
 	"github.com/bertc/bertc/ir"
 )
 
-// Task is what a graph computes beyond the hidden states.
-type Task string
-
-const (
-	// Encoder: hidden states only.
-	Encoder Task = "encoder"
-	// MaskedLM: hidden states, and logits over the vocabulary for picked rows.
-	MaskedLM Task = "masked_lm"
-)
-
 // MaxTokens is the largest batch, in tokens, that a graph is built for, and MaxSequences the
 // largest number of sequences in it.
 const (
@@ -31,12 +21,16 @@ const (
 //	ids       i32[T]    token ids
 //	positions i32[T]    index of each token in its row (absolute table or rotary angle)
 //	offsets   i32[B+1]  where each sequence begins; offsets[B] = T
-//	rows      i32[M]    which tokens the head is applied to (MaskedLM)
+//	rows      i32[M]    which tokens the head is applied to (all tasks but Encoder)
 //
-// Outputs: hidden f32[T,hidden_size] after the final norm, and logits f32[M,rows of the table].
+// Outputs: hidden f32[T,hidden_size] after the final norm, and logits f32[M,cfg.Outputs()].
+// A task other than cfg.Task must be one whose head cfg describes.
 func Build(cfg Config, task Task) (*ir.Graph, error) {
 	if task == MaskedLM && !cfg.HasMLMHead {
 		return nil, fmt.Errorf("graph: task %s: the checkpoint has no masked-language head", task)
+	}
+	if _, ok := classifiers[task]; ok && task != cfg.Task {
+		return nil, fmt.Errorf("graph: task %s: the configuration is for task %s", task, cfg.Task)
 	}
 	b := ir.NewBuilder(string(task))
 	g := builder{Builder: b, cfg: cfg, weights: map[string]*ir.Value{}}
@@ -56,7 +50,11 @@ func Build(cfg Config, task Task) (*ir.Graph, error) {
 		return b.Graph()
 	}
 	rows := b.Input("rows", i32(b.Symbol("M", 1, MaxTokens)))
-	b.Output(hidden, b.Named(g.head(hidden, rows), "logits"))
+	head := g.classifier
+	if task == MaskedLM {
+		head = g.maskedLM
+	}
+	b.Output(hidden, b.Named(head(g.Named(g.Op("gather", nil, hidden, rows), "head.rows")), "logits"))
 	return b.Graph()
 }
 
@@ -145,9 +143,18 @@ func (g builder) layer(n int, x *ir.Value) *ir.Value {
 	return name(g.Op("add", nil, x, d), "mlp_residual")
 }
 
-func (g builder) head(hidden, rows *ir.Value) *ir.Value {
+// classifier is the head of all tasks but MaskedLM.
+func (g builder) classifier(x *ir.Value) *ir.Value {
 	c := g.cfg
-	x := g.Named(g.Op("gather", nil, hidden, rows), "head.rows")
+	if c.HasPooler {
+		x = g.Named(g.linear(poolerDense, x, c.HiddenSize, c.HiddenSize, c.PoolerBias), "head.pooler")
+		x = g.Named(g.Op("tanh", nil, x), "head.pooled")
+	}
+	return g.linear(classifiers[c.Task].tensor, x, c.Outputs(), c.HiddenSize, c.ClassifierBias)
+}
+
+func (g builder) maskedLM(x *ir.Value) *ir.Value {
+	c := g.cfg
 	x = g.Named(g.linear("cls.predictions.transform.dense", x, c.HiddenSize, c.HiddenSize, c.HeadDenseBias), "head.dense")
 	x = g.Named(g.Op("silu", &ir.OutAttrs{}, x), "head.activation")
 	x = g.Named(g.norm(c.HeadNormType, "cls.predictions.transform.LayerNorm", x, c.HeadNormBias), "head.norm")

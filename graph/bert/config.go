@@ -56,6 +56,15 @@ type Config struct {
 	HeadNormType                             NormType
 	HeadNormBias, HeadDenseBias, DecoderBias bool
 
+	// Task is the head that the model is used with. The fields that follow are about heads with
+	// labels: the names of the labels in the order of the logits, what the scores mean, and
+	// whether the first token goes through a pooler (dense, tanh) before the classifier.
+	Task                       Task
+	Labels                     []string
+	ProblemType                ProblemType
+	HasPooler                  bool
+	PoolerBias, ClassifierBias bool
+
 	// Decisions says for every field where its value comes from, in the order of deciding.
 	Decisions []Decision
 }
@@ -79,28 +88,36 @@ type TensorView interface {
 // modelTypes are the values of model_type that ParseConfig accepts.
 var modelTypes = []string{"retrieva-bert"}
 
-// architecture is a class that a config.json may name, and whether it has the masked-language
-// head.
+// architecture is a class that a config.json may name, and the task that it is for.
 type architecture struct {
 	name string
-	mlm  bool
+	task Task
 }
 
 var architectures = []architecture{
-	{"RetrievaBertModel", false},
-	{"RetrievaBertForMaskedLM", true},
-	{"RetrievaBertForPreTraining", true},
-	{"RetrievaBertForSequenceClassification", false},
-	{"RetrievaBertForTokenClassification", false},
-	{"RetrievaBertForQuestionAnswering", false},
-	{"RetrievaBertForMultipleChoice", false},
+	{"RetrievaBertModel", Encoder},
+	{"RetrievaBertForMaskedLM", MaskedLM},
+	{"RetrievaBertForPreTraining", MaskedLM},
+	{"RetrievaBertForSequenceClassification", SequenceClassification},
+	{"RetrievaBertForTokenClassification", TokenClassification},
+	{"RetrievaBertForQuestionAnswering", QuestionAnswering},
+	{"RetrievaBertForMultipleChoice", MultipleChoice},
 }
 
 // ParseConfig reads a config.json. Where it is silent the tensors decide; where there are no
 // tensors either (tensors is nil), the documented defaults, which are those of Megatron-BERT.
 // Where config and tensors contradict each other, it is an error. file is for messages.
 func ParseConfig(file string, data []byte, tensors TensorView) (Config, error) {
-	r := &reader{file: file, tensors: tensors}
+	return ParseConfigFor("", file, data, tensors)
+}
+
+// ParseConfigFor is ParseConfig for a task, whatever config.json calls the architecture; "" is
+// the task that config.json names.
+func ParseConfigFor(task Task, file string, data []byte, tensors TensorView) (Config, error) {
+	if task != "" && !slices.Contains(Tasks, task) {
+		return Config{}, fmt.Errorf("task %q is not supported (supported: %s)", task, TaskNames())
+	}
+	r := &reader{file: file, tensors: tensors, c: Config{Task: task}}
 	if err := json.Unmarshal(data, &r.fields); err != nil {
 		return Config{}, fmt.Errorf("%s: not a JSON object: %v", file, err)
 	}
@@ -110,7 +127,7 @@ func ParseConfig(file string, data []byte, tensors TensorView) (Config, error) {
 	for _, step := range []func(*reader){
 		(*reader).family, (*reader).sizes, (*reader).unsupported, (*reader).embeddings,
 		(*reader).attention, (*reader).positions, (*reader).norms, (*reader).mlp, (*reader).head,
-		(*reader).tokens,
+		(*reader).task, (*reader).tokens,
 	} {
 		if step(r); r.err != nil {
 			return Config{}, r.err

@@ -285,7 +285,7 @@ func (r *reader) hasHead() {
 		return
 	}
 	c.HasMLMHead = len(c.Architectures) == 0 || slices.ContainsFunc(architectures, func(a architecture) bool {
-		return a.mlm && slices.Contains(c.Architectures, a.name)
+		return a.task == MaskedLM && slices.Contains(c.Architectures, a.name)
 	})
 	r.decide("masked-language head", c.HasMLMHead, "architectures")
 }

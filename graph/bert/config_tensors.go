@@ -48,7 +48,8 @@ func (c Config) Tensors() []TensorSpec {
 		linear(layer+"mlp.down_proj", c.DownBias, c.HiddenSize, c.IntermediateSize)
 	}
 	norm("encoder.ln", c.NormBias)
-	if !c.HasMLMHead {
+	c.headTensors(linear)
+	if c.Task != MaskedLM {
 		return list
 	}
 	linear(headDense, c.HeadDenseBias, c.HiddenSize, c.HiddenSize)

@@ -17,11 +17,11 @@ func (m *Model) Eval(b Batch, math ir.DType, head bool) (hidden, logits []float3
 	if err != nil {
 		return nil, nil, err
 	}
-	if !head && m.Task() == bert.MaskedLM {
+	if !head && m.Task() != bert.Encoder {
 		g.Outputs = g.Outputs[:1]
 		g.Prune()
-	} else if head && m.Task() != bert.MaskedLM {
-		return nil, nil, fmt.Errorf("the model has no masked-language head: it makes no logits")
+	} else if head && m.Task() == bert.Encoder {
+		return nil, nil, fmt.Errorf("the model has no head: it makes no logits")
 	}
 	if err := b.Check(m.Config.EmbeddingRows, m.Config.MaxPositionEmbeddings); err != nil {
 		return nil, nil, err

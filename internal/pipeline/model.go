@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/graph/bert"
@@ -24,7 +25,10 @@ type Model struct {
 }
 
 // Open opens the model directory dir and checks everything but the data of the tensors.
-func Open(dir string) (*Model, error) {
+func Open(dir string) (*Model, error) { return OpenTask(dir, "") }
+
+// OpenTask is Open for a task other than the one that config.json names; "" is that one.
+func OpenTask(dir string, task bert.Task) (*Model, error) {
 	c, err := checkpoint.Open(dir)
 	if err != nil {
 		return nil, err
@@ -39,7 +43,7 @@ func Open(dir string) (*Model, error) {
 	} else if err != nil && !errors.As(err, new(*fs.PathError)) {
 		err = fmt.Errorf("%s: %w", dir, err)
 	}
-	return newModel(filepath.Base(abs), c, image, err)
+	return newModel(filepath.Base(abs), c, task, image, err)
 }
 
 // OpenFS opens the model directory dir of fsys.
@@ -50,17 +54,17 @@ func OpenFS(fsys fs.FS, dir string) (*Model, error) {
 	}
 	tok, err := fs.ReadFile(fsys, dir+"/tokenizer.json")
 	if err != nil {
-		return newModel(dir, c, nil, nil)
+		return newModel(dir, c, "", nil, nil)
 	}
 	conf, _ := fs.ReadFile(fsys, dir+"/tokenizer_config.json")
 	image, err := hf.Parse(tok, conf)
-	return newModel(dir, c, image, err)
+	return newModel(dir, c, "", image, err)
 }
 
-func newModel(name string, c *checkpoint.Checkpoint, tokenizer []byte, err error) (*Model, error) {
+func newModel(name string, c *checkpoint.Checkpoint, task bert.Task, tokenizer []byte, err error) (*Model, error) {
 	m := &Model{Name: name, Checkpoint: c, Tokenizer: tokenizer}
 	if err == nil {
-		err = m.configure()
+		err = m.configure(task)
 	}
 	if err != nil {
 		c.Close()
@@ -69,13 +73,18 @@ func newModel(name string, c *checkpoint.Checkpoint, tokenizer []byte, err error
 	return m, nil
 }
 
-func (m *Model) configure() error {
+func (m *Model) configure(task bert.Task) error {
 	file, data, err := m.Checkpoint.Config()
 	if err != nil {
 		return err
 	}
-	if m.Config, err = bert.ParseConfig(file, data, m.Checkpoint); err != nil {
+	if m.Config, err = bert.ParseConfigFor(task, file, data, m.Checkpoint); err != nil {
 		return err
+	}
+	for _, name := range slices.Clone(m.Checkpoint.Names()) {
+		if m.Config.Unused(name) {
+			m.Checkpoint.LeaveOut(name, fmt.Sprintf("task %s does not use it", m.Config.Task))
+		}
 	}
 	return m.Checkpoint.Check(Wants(m.Config))
 }
@@ -92,13 +101,8 @@ func Wants(c bert.Config) []checkpoint.Want {
 // Close unmaps the checkpoint.
 func (m *Model) Close() error { return m.Checkpoint.Close() }
 
-// Task returns what the model is compiled for: the most that its tensors allow.
-func (m *Model) Task() bert.Task {
-	if m.Config.HasMLMHead {
-		return bert.MaskedLM
-	}
-	return bert.Encoder
-}
+// Task returns what the model is compiled for.
+func (m *Model) Task() bert.Task { return m.Config.Task }
 
 // DType returns the default numerics policy: bf16 when the checkpoint's matrices are stored in a
 // 16-bit type, f32 otherwise.

@@ -90,9 +90,9 @@ func addKernel(p *program.Program, name string, spec kernel.Spec, o Options) (st
 	}
 	k := program.Kernel{Name: name, Spec: spec}
 	for _, target := range o.Targets {
-		plan, ok := kernel.Plan{}, false
+		plan, from, ok := kernel.Plan{}, "", false
 		if o.Plans != nil {
-			plan, ok = o.Plans(spec, target)
+			plan, from, ok = o.Plans(spec, target)
 		}
 		if !ok {
 			if plan, ok = kernel.Choose(spec, target); !ok {
@@ -102,7 +102,7 @@ func addKernel(p *program.Program, name string, spec kernel.Spec, o Options) (st
 		if err := kernel.Check(spec, plan); err != nil {
 			return "", err
 		}
-		k.Plans = append(k.Plans, plan)
+		k.Plans, k.From = append(k.Plans, plan), append(k.From, from)
 	}
 	p.Kernels = append(p.Kernels, k)
 	return name, nil

@@ -19,8 +19,9 @@ type Options struct {
 	Targets []string
 	// MaxPositions is the number of rows of rotary tables: the longest sequence.
 	MaxPositions int
-	// Plans, when not nil, may give the plan for a Spec on a target; otherwise kernel.Choose does.
-	Plans func(s kernel.Spec, target string) (kernel.Plan, bool)
+	// Plans, when not nil, may give the plan for a Spec on a target, and where it is from;
+	// otherwise kernel.Choose does.
+	Plans func(s kernel.Spec, target string) (p kernel.Plan, from string, ok bool)
 	// Observe, when not nil, is called after each pass.
 	Observe func(p Pass, s *State, took time.Duration)
 	// After, when not "", stops after the pass of that name.

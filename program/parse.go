@@ -86,9 +86,16 @@ func (p *Program) parsePlan(rest string) error {
 	if len(p.Kernels) == 0 {
 		return fmt.Errorf("no kernel precedes it")
 	}
-	plan, err := kernel.ParsePlan(rest)
+	text, from, _ := strings.Cut(rest, fromMark)
+	plan, err := kernel.ParsePlan(text)
 	k := &p.Kernels[len(p.Kernels)-1]
 	k.Plans = append(k.Plans, plan)
+	if from != "" && k.From == nil {
+		k.From = make([]string, len(k.Plans)-1, len(k.Plans))
+	}
+	if k.From != nil {
+		k.From = append(k.From, from)
+	}
 	return err
 }
 

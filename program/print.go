@@ -30,8 +30,12 @@ func (p *Program) String() string {
 	b.WriteString(") {\n")
 	for _, k := range p.Kernels {
 		fmt.Fprintf(&b, "  kernel %s = %s\n", k.Name, k.Spec)
-		for _, plan := range k.Plans {
-			fmt.Fprintf(&b, "    plan %s\n", plan)
+		for i, plan := range k.Plans {
+			fmt.Fprintf(&b, "    plan %s", plan)
+			if from := k.PlanFrom(i); from != "" {
+				b.WriteString(fromMark + from)
+			}
+			b.WriteByte('\n')
 		}
 	}
 	for _, w := range p.Weights {
@@ -75,6 +79,9 @@ func (p *Program) String() string {
 	b.WriteString("}\n")
 	return b.String()
 }
+
+// fromMark stands between a plan and where it is from.
+const fromMark = " ; "
 
 // zeros is how a part without a tensor is written.
 const zeros = "zeros"

@@ -20,6 +20,8 @@ type Kernel struct {
 	Name  string
 	Spec  kernel.Spec
 	Plans []kernel.Plan // one a target, in the order of the targets
+	// From says where each plan is from, when it is not from kernel.Choose; nil, or as long as Plans.
+	From []string
 }
 
 // Plan returns the kernel's plan for a target.
@@ -30,6 +32,14 @@ func (k Kernel) Plan(target string) (kernel.Plan, bool) {
 		}
 	}
 	return kernel.Plan{}, false
+}
+
+// PlanFrom returns where the i-th plan is from, "" when it is from kernel.Choose.
+func (k Kernel) PlanFrom(i int) string {
+	if k.From == nil {
+		return ""
+	}
+	return k.From[i]
 }
 
 // Role is what a buffer is to the caller.

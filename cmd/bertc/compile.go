@@ -8,8 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bertc/bertc/autotune"
+	"github.com/bertc/bertc/internal/hw"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
 )
 
@@ -53,7 +56,7 @@ func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, error) {
 
 func compileCommand() *cobra.Command {
 	var o modelOptions
-	var out, name string
+	var out, name, tuning string
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "compile --model DIR --out DIR",
@@ -81,6 +84,9 @@ a go.mod of its own.`,
 			}
 			defer m.Close()
 			po := pipeline.Options{Out: out, Package: name, Architectures: o.targets, Math: math}
+			if po.Plans, err = tuned(tuning); err != nil {
+				return err
+			}
 			if verbose {
 				po.Observe = func(p passes.Pass, _ *passes.State, took time.Duration) {
 					fmt.Fprintf(c.OutOrStdout(), "%-18s %s\n", p.Name, took.Round(time.Microsecond))
@@ -97,8 +103,12 @@ a go.mod of its own.`,
 			if verbose {
 				for _, k := range r.Program.Kernels {
 					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", k.Name, k.Spec)
-					for _, p := range k.Plans {
-						fmt.Fprintf(c.OutOrStdout(), "  %s (from Cost)\n", p)
+					for i, p := range k.Plans {
+						from := k.PlanFrom(i)
+						if from == "" {
+							from = "by the cost model"
+						}
+						fmt.Fprintf(c.OutOrStdout(), "  %s (%s)\n", p, from)
 					}
 				}
 			}
@@ -109,8 +119,25 @@ a go.mod of its own.`,
 	c.Flags().StringVar(&out, "out", "", "directory of the package")
 	c.Flags().StringVar(&name, "package", "", "package name (default: made from --out)")
 	c.Flags().StringSliceVar(&o.targets, "targets", nil, "architectures to emit assembly for: "+strings.Join(pipeline.Architectures(), ", ")+" (default: all; the portable kernels are always there)")
+	c.Flags().StringVar(&tuning, "tuning", "", "records of bertc tune to look plans up in, before those that ship with bertc")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print passes, kernels and plans")
 	return c
+}
+
+// tuned returns a look-up of plans in the records of a file and in those that ship with bertc, for
+// the machine that compiles.
+func tuned(file string) (func(kernel.Spec, string) (kernel.Plan, string, bool), error) {
+	r, err := autotune.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
+		if err := r.AddFile(file); err != nil {
+			return nil, err
+		}
+	}
+	machine := hw.Fingerprint()
+	return func(s kernel.Spec, target string) (kernel.Plan, string, bool) { return r.Lookup(s, target, machine) }, nil
 }
 
 func report(c *cobra.Command, r pipeline.Result, took time.Duration) error {

@@ -77,13 +77,15 @@ func (u *unit) read(o Options, dir string) error {
 			po.Targets = append(po.Targets, p.Target)
 		}
 	}
-	po.Plans = func(s kernel.Spec, target string) (kernel.Plan, bool) {
+	po.Plans = func(s kernel.Spec, target string) (p kernel.Plan, from string, ok bool) {
 		for _, k := range plan.Kernels {
-			if k.Spec == s {
-				return k.Plan(target)
+			for i, p := range k.Plans {
+				if k.Spec == s && p.Target == target {
+					return p, k.PlanFrom(i), true
+				}
 			}
 		}
-		return kernel.Plan{}, false
+		return p, "", false
 	}
 	if u.program, err = o.Model.Program(po); err != nil {
 		return fmt.Errorf("%s: %w", file, err)

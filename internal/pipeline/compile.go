@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // WeightFile is the name of the weight file in a generated package.
@@ -37,22 +39,44 @@ const manifestFile = "manifest.json"
 const planFile = "plan.txt"
 
 // backends are the emitters of every architecture, best tier first.
-var backends = []struct {
-	arch string
-	make func() codegen.Backend
-}{
-	{"amd64", func() codegen.Backend { return amd64.New() }},
+var backends = []func() codegen.Backend{
+	func() codegen.Backend { return amd64.NewBF16() },
+	func() codegen.Backend { return amd64.New() },
 }
 
 // Architectures returns the names that Options.Architectures takes.
 func Architectures() []string {
 	var names []string
 	for _, b := range backends {
-		if !slices.Contains(names, b.arch) {
-			names = append(names, b.arch)
+		if arch := b().Target().GOARCH; !slices.Contains(names, arch) {
+			names = append(names, arch)
 		}
 	}
 	return names
+}
+
+// Targets returns the kernel targets that there are backends for, best first.
+func Targets() []string {
+	var names []string
+	for _, b := range backends {
+		names = append(names, b().Target().Name)
+	}
+	return names
+}
+
+// Backend returns the emitter of a kernel target.
+func Backend(target string) (codegen.Backend, error) {
+	for _, b := range backends {
+		if backend := b(); backend.Target().Name == target {
+			return backend, nil
+		}
+	}
+	return nil, fmt.Errorf("no backend emits for %q", target)
+}
+
+// Supported reports whether this machine can run a target.
+func Supported(t *kernel.Target) bool {
+	return t.GOARCH == runtime.GOARCH && len(rt.Missing(t.Features...)) == 0
 }
 
 // Options says how to compile a model into a package.
@@ -61,7 +85,7 @@ type Options struct {
 	Package       string   // package name; "" makes one from Out
 	Architectures []string // nil: all; every package has the portable kernels besides
 	Math          ir.DType // 0: Model.DType
-	Plans         func(kernel.Spec, string) (kernel.Plan, bool)
+	Plans         func(s kernel.Spec, target string) (p kernel.Plan, from string, ok bool)
 	Tiers         func(*program.Program) ([]emit.Tier, error) // nil: one for each backend
 	Observe       func(p passes.Pass, s *passes.State, took time.Duration)
 	Progress      func(done, total int64) // bytes of weights written
@@ -228,8 +252,8 @@ func chosen(archs []string) (bs []codegen.Backend, targets []string, err error) 
 		}
 	}
 	for _, b := range backends {
-		if archs == nil || slices.Contains(archs, b.arch) {
-			backend := b.make()
+		backend := b()
+		if archs == nil || slices.Contains(archs, backend.Target().GOARCH) {
 			bs = append(bs, backend)
 			targets = append(targets, backend.Target().Name)
 		}

@@ -29,8 +29,8 @@ type Driver struct {
 	enc    *gob.Encoder
 	dec    *gob.Decoder
 	stderr bytes.Buffer
-	tmp    string
-	dir    string // of the package
+	dir    string  // of the package
+	binary *Binary // that goes with the driver, or nil
 	// BuildTime is what go build took.
 	BuildTime time.Duration
 	// Hello is what the package says of itself.
@@ -106,8 +106,15 @@ var driverSource string
 
 var driverTemplate = template.Must(template.New("driver").Parse(driverSource))
 
-// StartDriver builds and starts the package in dir.
-func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, error) {
+// Binary is a generated package with the program around it, built.
+type Binary struct {
+	dir, tmp, exe string
+	// BuildTime is what go build took.
+	BuildTime time.Duration
+}
+
+// Build builds the package in dir. Close removes what was built.
+func Build(ctx context.Context, dir string) (*Binary, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -116,26 +123,49 @@ func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, err
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := os.MkdirTemp("", "bertc-driver-*")
-	if err != nil {
+	b := &Binary{dir: dir}
+	if b.tmp, err = os.MkdirTemp("", "bertc-driver-*"); err != nil {
 		return nil, err
 	}
-	d := &Driver{tmp: tmp, dir: dir}
-	if err := d.start(ctx, dir, pkg, o); err != nil {
+	start := time.Now()
+	if b.exe, err = buildDriver(ctx, b.tmp, dir, pkg); err != nil {
+		b.Close()
+		return nil, err
+	}
+	b.BuildTime = time.Since(start)
+	return b, nil
+}
+
+// Close removes the binary.
+func (b *Binary) Close() error { return os.RemoveAll(b.tmp) }
+
+// Start starts a driver. The binary must not be closed before it.
+func (b *Binary) Start(ctx context.Context, o DriverOptions) (*Driver, error) {
+	d := &Driver{dir: b.dir, BuildTime: b.BuildTime}
+	if err := d.start(ctx, b.exe, o); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Driver) start(ctx context.Context, dir string, pkg generated, o DriverOptions) error {
-	start := time.Now()
-	bin, err := buildDriver(ctx, d.tmp, dir, pkg)
+// StartDriver builds the package in dir and starts it; closing the driver removes the binary.
+func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, error) {
+	b, err := Build(ctx, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d.BuildTime = time.Since(start)
-	d.cmd = exec.CommandContext(ctx, bin, filepath.Join(dir, WeightFile), o.Kernels,
+	d, err := b.Start(ctx, o)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	d.binary = b
+	return d, nil
+}
+
+func (d *Driver) start(ctx context.Context, exe string, o DriverOptions) (err error) {
+	d.cmd = exec.CommandContext(ctx, exe, filepath.Join(d.dir, WeightFile), o.Kernels,
 		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe), strconv.FormatBool(o.Times))
 	d.cmd.Stderr = &d.stderr
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
@@ -196,7 +226,7 @@ func (d *Driver) Do(req Request, f func(Response) error) error {
 	}
 }
 
-// Close ends the driver and removes its files.
+// Close ends the driver.
 func (d *Driver) Close() error {
 	if d.in != nil {
 		d.in.Close()
@@ -204,7 +234,10 @@ func (d *Driver) Close() error {
 	if d.cmd != nil && d.cmd.Process != nil {
 		d.cmd.Wait()
 	}
-	return os.RemoveAll(d.tmp)
+	if d.binary != nil {
+		return d.binary.Close()
+	}
+	return nil
 }
 
 func (d *Driver) broken(err error) error {

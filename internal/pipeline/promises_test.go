@@ -170,7 +170,7 @@ func TestPlanText(t *testing.T) {
 	if p.String() != string(text) {
 		t.Error("the text does not print as it was parsed")
 	}
-	q, err := m.Program(passes.Options{Math: m.DType(), Targets: []string{"amd64/avx512f"}})
+	q, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestMemoryPlan(t *testing.T) {
 		t.Skip("SKIP: the test builds a program for the machine that it runs on, linux only")
 	}
 	m, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
-	p, err := m.Program(passes.Options{Math: m.DType(), Targets: []string{"amd64/avx512f"}})
+	p, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets()})
 	if err != nil {
 		t.Fatal(err)
 	}

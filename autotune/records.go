@@ -1,0 +1,166 @@
+package autotune
+
+import (
+	"bufio"
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bertc/bertc/kernel"
+)
+
+// Record is one candidate at one number of tokens: a line of a records file.
+type Record struct {
+	Machine  string  `json:"machine"` // hw.Fingerprint
+	Threads  int     `json:"threads"`
+	Target   string  `json:"target"`
+	Spec     string  `json:"spec"`
+	Plan     string  `json:"plan"`
+	Tokens   int     `json:"tokens"`
+	MedianNS int64   `json:"median_ns"` // of one step of the kernel
+	Samples  []int64 `json:"samples_ns"`
+	Verified bool    `json:"verified"` // the results equal those of the other plans, bit for bit
+	Date     string  `json:"date"`
+	Version  string  `json:"version"` // of bertc
+}
+
+// builtin are the records that ship with bertc, one file a machine class.
+//
+//go:embed records
+var builtin embed.FS
+
+// Records is a set of records, to look plans up in.
+type Records struct{ list []Record }
+
+// Builtin returns the records that ship with bertc.
+func Builtin() (*Records, error) {
+	r := &Records{}
+	entries, err := builtin.ReadDir("records")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if path.Ext(e.Name()) != ".jsonl" {
+			continue
+		}
+		data, err := builtin.ReadFile("records/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if err := r.add(e.Name(), data); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// AddFile adds the records of a file.
+func (r *Records) AddFile(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return r.add(file, data)
+}
+
+func (r *Records) add(file string, data []byte) error {
+	s := bufio.NewScanner(bytes.NewReader(data))
+	s.Buffer(nil, 1<<20)
+	for n := 1; s.Scan(); n++ {
+		var rec Record
+		if err := json.Unmarshal(s.Bytes(), &rec); err != nil {
+			return fmt.Errorf("%s:%d: not a tuning record: %w", file, n, err)
+		}
+		if rec.MedianNS < 1 || rec.Tokens < 1 {
+			return fmt.Errorf("%s:%d: a tuning record needs tokens and median_ns, found %d and %d", file, n, rec.Tokens, rec.MedianNS)
+		}
+		r.list = append(r.list, rec)
+	}
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// Specs returns the Specs that there are records of for a target, in the order of the records.
+func (r *Records) Specs(target string) []kernel.Spec {
+	var specs []kernel.Spec
+	for _, rec := range r.list {
+		s, err := kernel.ParseSpec(rec.Spec)
+		if err == nil && rec.Target == target && !slices.Contains(specs, s) {
+			specs = append(specs, s)
+		}
+	}
+	return specs
+}
+
+// Lookup returns the best recorded plan of a Spec for a target, and where it is from: the exact
+// machine (fingerprint), else the same class (vendor and family). Records that were not verified
+// or whose plan is not legal any more do not count.
+func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Plan, from string, ok bool) {
+	for _, rung := range []struct {
+		name  string
+		match func(string) bool
+	}{
+		{"measured on this machine class", func(m string) bool { return m == machine }},
+		{"measured on a processor of the same family", func(m string) bool { return family(m) == family(machine) }},
+	} {
+		if plan, ok := r.best(s, target, rung.match); ok {
+			return plan, rung.name, true
+		}
+	}
+	return kernel.Plan{}, "", false
+}
+
+// family is vendor and family of a fingerprint: "AuthenticAMD 25".
+func family(fingerprint string) string {
+	f, _, _ := strings.Cut(fingerprint, "-")
+	return f
+}
+
+// best returns the plan with the smallest geometric mean, over the numbers of tokens, of its time
+// relative to the best at that number. Plans that were not measured at all of them do not count.
+func (r *Records) best(s kernel.Spec, target string, match func(machine string) bool) (kernel.Plan, bool) {
+	times := map[string]map[int]float64{} // plan, tokens
+	fastest := map[int]float64{}
+	var order []string
+	spec := s.String()
+	for _, rec := range r.list {
+		if rec.Spec != spec || rec.Target != target || !rec.Verified || !match(rec.Machine) {
+			continue
+		}
+		if times[rec.Plan] == nil {
+			times[rec.Plan] = map[int]float64{}
+			order = append(order, rec.Plan)
+		}
+		t := float64(rec.MedianNS)
+		if old, ok := times[rec.Plan][rec.Tokens]; !ok || t < old {
+			times[rec.Plan][rec.Tokens] = t
+		}
+		if old, ok := fastest[rec.Tokens]; !ok || t < old {
+			fastest[rec.Tokens] = t
+		}
+	}
+	var best kernel.Plan
+	score, found := 0.0, false
+	for _, text := range order {
+		plan, err := kernel.ParsePlan(text)
+		if err != nil || kernel.Check(s, plan) != nil || len(times[text]) != len(fastest) {
+			continue
+		}
+		sum := 0.0
+		for tokens, t := range times[text] {
+			sum += math.Log(t / fastest[tokens])
+		}
+		if !found || sum < score {
+			best, score, found = plan, sum, true
+		}
+	}
+	return best, found
+}

@@ -68,6 +68,9 @@ func benchModelCommand(what string) *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
+			if shapes == "-" {
+				return o.answerShapes(c, kernels, bo.Threads)
+			}
 			list, err := bench.ParseShapes(shapes)
 			if err != nil {
 				return fmt.Errorf("--shapes: %w", err)
@@ -119,7 +122,7 @@ func benchModelCommand(what string) *cobra.Command {
 		},
 	}
 	o.flags(c)
-	c.Flags().StringVar(&shapes, "shapes", "1x8,1x32,1x128,1x512,8x128", "batches: BATCHxLENGTH, or LENGTH+LENGTH+… for one ragged batch; separated by commas")
+	c.Flags().StringVar(&shapes, "shapes", "1x8,1x32,1x128,1x512,8x128", "batches: BATCHxLENGTH, or LENGTH+LENGTH+… for one ragged batch; separated by commas. - reads shapes from standard input, one a line, and answers each with the milliseconds of one call")
 	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set")
 	c.Flags().IntVar(&bo.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	c.Flags().IntVar(&bo.Rounds, "rounds", 7, "samples of each shape")
@@ -130,4 +133,25 @@ func benchModelCommand(what string) *cobra.Command {
 		c.Flags().StringVar(&spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
 	}
 	return c
+}
+
+// answerShapes measures one call for every line of standard input, so that another program can
+// take turns with it: the line is a shape, the answer the milliseconds of one call.
+func (o *packageOptions) answerShapes(c *cobra.Command, kernels string, threads int) error {
+	d, clean, err := o.start(c.Context(), c, pipeline.DriverOptions{Kernels: kernels, Threads: threads, MaxTokens: bert.MaxTokens})
+	if err != nil {
+		return err
+	}
+	defer clean()
+	defer d.Close()
+	return eachLine(c.InOrStdin(), func(line string) error {
+		list, err := bench.ParseShapes(line)
+		if err != nil {
+			return err
+		}
+		return d.Do(list[0].Request(d.Hello.VocabSize), func(r pipeline.Response) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%.4f\n", float64(r.Took)/1e6)
+			return err
+		})
+	})
 }

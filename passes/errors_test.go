@@ -59,10 +59,10 @@ func TestOptionErrors(t *testing.T) {
 		{func(o *passes.Options) { o.After = "fold" }, `passes: no pass is called "fold" (passes: ` + strings.Join(passes.Names(), ", ") + ")"},
 		{func(o *passes.Options) { o.MaxPositions = 0 }, "assign-layouts: step layer.0.qkv: rotary tables need the number of positions"},
 		{func(o *passes.Options) {
-			o.Plans = func(s kernel.Spec, target string) (kernel.Plan, bool) {
+			o.Plans = func(s kernel.Spec, target string) (kernel.Plan, string, bool) {
 				p, ok := kernel.Choose(s, target)
 				p.BlockM = 0
-				return p, ok
+				return p, "", ok
 			}
 		}, "choose-plans: plan gather amd64/avx512f: block of 0 rows is not in 1..4096"},
 	} {

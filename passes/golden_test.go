@@ -35,12 +35,12 @@ func TestStages(t *testing.T) {
 }
 
 // onePlan is the same plan for all, so that the files do not depend on the cost model.
-func onePlan(s kernel.Spec, target string) (kernel.Plan, bool) {
+func onePlan(s kernel.Spec, target string) (kernel.Plan, string, bool) {
 	p := kernel.Plan{Kind: s.Kind, Target: target, BlockM: 8}
 	if s.Kind == kernel.Gemm || s.Kind == kernel.Attention {
 		p.Inst, p.MicroM, p.MicroN, p.BlockN = "mul+add", 4, kernel.PanelN, kernel.PanelN
 	}
-	return p, true
+	return p, "", true
 }
 
 // changes returns the lines of a longest common subsequence's complement, or after when that is

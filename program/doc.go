@@ -3,6 +3,6 @@
 // it out as Go; the text form (print.go, parse.go) reads back; Verify checks it and Eval runs it
 // with the interpreters of package kernel.
 //
-// It imports kernel and ir. It knows no checkpoint file and no target's assembly.
+// It imports kernel, ir and internal/num. It knows no checkpoint file and no target's assembly.
 // Start reading at program.go.
 package program

@@ -42,7 +42,7 @@ func configs() map[string]bert.Config {
 		}),
 		"question answering": with(func(c *bert.Config) { c.HasMLMHead, c.Task, c.ClassifierBias = false, bert.QuestionAnswering, true }),
 		"multiple choice":    with(func(c *bert.Config) { c.HasMLMHead, c.Task = false, bert.MultipleChoice }),
-		"some biases": with(func(c *bert.Config) { c.QueryBias, c.ValueBias, c.DownBias, c.DecoderBias = true, true, true, true }),
+		"some biases":        with(func(c *bert.Config) { c.QueryBias, c.ValueBias, c.DownBias, c.DecoderBias = true, true, true, true }),
 	}
 }
 

@@ -39,8 +39,8 @@ func Check(s Spec, p Plan) error {
 	if !slices.Contains(inst.Math, s.Math) {
 		return bad("%s does not multiply %s", inst.Name, s.Math)
 	}
-	if inst.Pairs && (s.Kind != Gemm || s.Weight != ir.BF16) {
-		return bad("%s is for matmuls with bf16 weights", inst.Name)
+	if inst.Pairs && s.Kind == Gemm && s.Weight != ir.BF16 {
+		return bad("%s needs bf16 weights", inst.Name)
 	}
 	if p.MicroN != PanelN {
 		return bad("micro has %d columns, a weight panel has %d", p.MicroN, PanelN)

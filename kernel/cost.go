@@ -35,6 +35,9 @@ func Cost(s Spec, p Plan) float64 {
 	if sameSet(p.MicroM, s) > cacheWays {
 		cost += 0.3
 	}
+	if inst.Pairs {
+		cost /= 2
+	}
 	if s.Kind == Attention {
 		cost += 8/float64(p.BlockM) + 32/float64(p.BlockN)*0.1 + float64(p.BlockN)/4096
 		return cost + float64(p.BlockM)/4096
@@ -42,9 +45,6 @@ func Cost(s Spec, p Plan) float64 {
 	cost += 16 / float64(p.BlockN*PanelN)
 	cost += 2 / float64(p.BlockM)
 	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
-	if inst.Pairs {
-		cost /= 2
-	}
 	return cost
 }
 

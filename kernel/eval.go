@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"iter"
 	"math"
 
 	"github.com/bertc/bertc/internal/num"
@@ -104,10 +105,7 @@ func (g *gemmEval) tile(a []float32, row, h, group, n int) []float32 {
 			x := a[(row+r)*kPad : (row+r+1)*kPad]
 			for c := range PanelN {
 				acc := float32(0)
-				for k := range x {
-					if g.inst.Pairs {
-						k ^= 1
-					}
+				for k := range g.inst.steps(kPad) {
 					acc = g.inst.Mul(acc, x[k], w[g.offN[c]+g.offK[k]])
 				}
 				if s.Epilogue.Has(Bias) {
@@ -201,6 +199,21 @@ func checkKind(k Kernel, kind Kind) error {
 		return fmt.Errorf("eval %s: the spec is a %s", kind, k.Spec.Kind)
 	}
 	return Check(k.Spec, k.Plan)
+}
+
+// steps yields the steps 0..n−1 of a sum in the instruction's order. The missing half of a last
+// pair is zero and left out.
+func (i Inst) steps(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for k := range n + n%2 {
+			if i.Pairs {
+				k ^= 1
+			}
+			if k < n && !yield(k) {
+				return
+			}
+		}
+	}
 }
 
 // round returns x rounded to d, as f32.

@@ -47,8 +47,8 @@ func attendRow(s Spec, inst Inst, blockN int, q []float32, tokens int, key, valu
 		next := largest
 		for n := range scores {
 			k := key(start + n)
-			for i, v := range q {
-				scores[n] = inst.Mul(scores[n], round(s.Math, v*float32(s.Scale)), round(s.Math, k[i]))
+			for i := range inst.steps(len(q)) {
+				scores[n] = inst.Mul(scores[n], round(s.Math, q[i]*float32(s.Scale)), round(s.Math, k[i]))
 			}
 			next = max(next, scores[n])
 		}
@@ -63,10 +63,12 @@ func attendRow(s Spec, inst Inst, blockN int, q []float32, tokens int, key, valu
 		// Sums of probabilities have no order that a plan prescribes.
 		total := 0.0
 		for n, x := range scores {
-			p := exp(x - largest)
-			total += float64(p)
+			scores[n] = exp(x - largest)
+			total += float64(scores[n])
+		}
+		for n := range inst.steps(len(scores)) {
 			for i, v := range value(start + n) {
-				o[i] = inst.Mul(o[i], round(s.Math, p), round(s.Math, v))
+				o[i] = inst.Mul(o[i], round(s.Math, scores[n]), round(s.Math, v))
 			}
 		}
 		sum += float32(total)

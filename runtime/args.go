@@ -40,6 +40,9 @@ type GemmArgs struct {
 // AttentionArgs is for the four functions of attention, for one group of query heads that share
 // a key/value head. Row r is query r / G, head r % G of the group, G = Heads/KVHeads.
 //
+// The packed buffers are described for f32; tiers that multiply pairs of bf16 put such pairs into
+// the same space. Only the four functions of a tier read them.
+//
 // packQ: reads the queries, multiplies by the scale and writes f32 QPack [Rows][HeadDim].
 // packKV: reads Keys keys and values and writes the panels KPack and VPack; key columns beyond
 // Keys are zero.

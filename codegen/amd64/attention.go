@@ -14,10 +14,19 @@ import (
 )
 
 // This file owns attention: packing of queries, keys and values, one step of the online softmax
-// over a block of keys, and the division at the end. Rows of the scratch buffers are HeadDim
-// (queries), BlockN (scores) and whole panels (output) long.
+// over a block of keys, and the division at the end. The scratch buffers hold f32, or where the
+// plan multiplies pairs of bf16, such pairs: of elements of a head in queries and keys, of keys
+// in probabilities and values. Scores and output are f32 always.
 
 var attentionArgs rt.AttentionArgs
+
+// headSteps is the number of f32, or of pairs of bf16, of a packed head.
+func headSteps(k kernel.Kernel) int {
+	if pairs(k) {
+		return (k.Spec.HeadDim + 1) / 2
+	}
+	return k.Spec.HeadDim
+}
 
 // headRows emits a loop over rows, which are the heads of a group for query after query. It
 // moves x, which starts at a query, from row to row; stride is the field with the distance of
@@ -44,19 +53,33 @@ func packQ(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	src, dst := e.arg(unsafe.Offsetof(attentionArgs.Q)), e.arg(unsafe.Offsetof(attentionArgs.QPack))
 	x, t, tail := e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	packed, stored := ir.F32, tail
+	if pairs(k) {
+		// The last pair of an odd number of elements is completed with zero.
+		packed, stored = ir.BF16, e.tail(2*headSteps(k))
+	}
 	e.headRows(s, src, unsafe.Offsetof(attentionArgs.QStride), s.HeadDim*s.In.Size(), func() {
 		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
 			e.loadVec(s.In, at(src, i, offset, s.In.Size()), mask, x)
 			e.do(x86.VMULPS_BCST(e.f32(s.Scale), x, x))
-			e.roundTo(s.Math, x, t)
-			e.storeVec(ir.F32, x, at(dst, i, offset, 4), mask, nil)
+			if packed == ir.F32 {
+				e.roundTo(s.Math, x, t)
+			}
+			if mask != nil {
+				mask = stored
+			}
+			e.storeVec(packed, x, at(dst, i, offset, packed.Size()), mask, t)
 		})
-		e.addImm(4*s.HeadDim, dst)
+		e.addImm(4*headSteps(k), dst)
 	})
 }
 
 func packKV(e *emitter, k kernel.Kernel) {
-	e.packValues(k)
+	if pairs(k) {
+		e.packValuePairs(k)
+	} else {
+		e.packValues(k)
+	}
 	e.packKeys(k)
 }
 
@@ -87,24 +110,98 @@ func (e *emitter) packValues(k kernel.Kernel) {
 	})
 }
 
-// packKeys transposes the keys, 16 keys × 16 elements at a time. Keys beyond Keys are zero up to
-// the end of their panel.
+// packValuePairs interleaves the values of two keys at a time; an odd last key is paired with
+// zeros.
+func (e *emitter) packValuePairs(k kernel.Kernel) {
+	s := k.Spec
+	src, dst := e.arg(unsafe.Offsetof(attentionArgs.V)), e.arg(unsafe.Offsetof(attentionArgs.VPack))
+	stride, left := e.arg(unsafe.Offsetof(attentionArgs.KVStride)), e.arg(unsafe.Offsetof(attentionArgs.Keys))
+	odd, tail := e.GP64(), e.tail(s.HeadDim)
+	x, y := e.ZMM(), e.ZMM()
+	var w [16]uint32 // words 0, 16, 1, 17, …
+	for i := range w {
+		w[i] = uint32(i | (16+i)<<16)
+	}
+	order := e.ZMM()
+	e.do(x86.VMOVDQU32(e.words(w[:]...), order))
+	pair := func(whole bool) {
+		for d := 0; d < roundUp(s.HeadDim, kernel.PanelN); d += 16 {
+			mask := tail
+			if d+16 <= s.HeadDim {
+				mask = nil
+			}
+			e.do(x86.VPXORD(y, y, y))
+			if d < s.HeadDim {
+				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, mask, x)
+				if whole {
+					e.loadVec(s.In, operand.Mem{Base: odd, Disp: d * s.In.Size()}, mask, y)
+				}
+				e.do(node("VCVTNE2PS2BF16", nil, x, y, x))
+				e.do(x86.VPERMW(x, order, x))
+			} else {
+				e.do(x86.VPXORD(x, x, x))
+			}
+			panel := d / kernel.PanelN * k.Plan.BlockN / 2 * panelBytes
+			e.do(x86.VMOVUPS(x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}))
+		}
+	}
+	top, last, packed := e.label("pair"), e.label("last"), e.label("packed")
+	e.bind(top)
+	e.do(x86.CMPQ(left, operand.U8(1)))
+	e.do(x86.JEQ(ref(last)))
+	e.do(x86.MOVQ(src, odd))
+	e.do(x86.ADDQ(stride, odd))
+	pair(true)
+	e.do(x86.MOVQ(odd, src))
+	e.do(x86.ADDQ(stride, src))
+	e.addImm(panelBytes, dst)
+	e.do(x86.SUBQ(operand.U8(2), left))
+	e.do(x86.JNE(ref(top)))
+	e.do(x86.JMP(ref(packed)))
+	e.bind(last)
+	pair(false)
+	e.bind(packed)
+}
+
+// packKeys transposes the keys, 16 keys × 16 elements or pairs at a time. Keys beyond Keys are
+// zero up to the end of their panel.
 func (e *emitter) packKeys(k kernel.Kernel) {
 	s := k.Spec
 	src, dst := e.arg(unsafe.Offsetof(attentionArgs.K)), e.arg(unsafe.Offsetof(attentionArgs.KPack))
 	stride, left := e.arg(unsafe.Offsetof(attentionArgs.KVStride)), e.arg(unsafe.Offsetof(attentionArgs.Keys))
 	from, to, key, n, right := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	perStep := 1
+	if pairs(k) {
+		perStep = 2
+	}
 	tail := e.tail(s.HeadDim)
 	var x, y [16]reg.VecVirtual
 	for i := range x {
 		x[i], y[i] = e.ZMM(), e.ZMM()
 	}
-	// elements packs the next elements of 16 keys, of which all or left exist.
-	elements := func(width int, all bool) {
-		mask := tail
-		if width == 16 {
-			mask = nil
+	// load reads count elements of a key into x, 16 of them, or 32 as pairs.
+	load := func(count int, x reg.Register) {
+		vec := func(first int, x reg.Register) {
+			mask := tail
+			if count-first >= 16 {
+				mask = nil
+			}
+			e.loadVec(s.In, operand.Mem{Base: key, Disp: first * s.In.Size()}, mask, x)
 		}
+		vec(0, x)
+		if perStep == 1 {
+			e.roundTo(s.Math, x, y[0])
+			return
+		}
+		if count > 16 {
+			vec(16, y[0])
+		} else {
+			e.do(x86.VPXORD(y[0], y[0], y[0]))
+		}
+		e.do(node("VCVTNE2PS2BF16", nil, x, y[0], x))
+	}
+	// elements packs the next count elements of 16 keys, of which all or left exist.
+	elements := func(count int, all bool) {
 		absent := e.label("absent")
 		e.do(x86.MOVQ(from, key))
 		for i := range x {
@@ -117,27 +214,26 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 				e.do(x86.CMPQ(left, operand.U8(uint8(i))))
 				e.do(x86.JLE(ref(absent)))
 			}
-			e.loadVec(s.In, operand.Mem{Base: key}, mask, x[i])
-			e.roundTo(s.Math, x[i], y[0])
+			load(count, x[i])
 			e.do(x86.ADDQ(stride, key))
 		}
 		if !all {
 			e.bind(absent)
 		}
 		e.transpose(&x, &y)
-		for i := range width {
+		for i := range (count + perStep - 1) / perStep {
 			e.storeVec(ir.F32, x[i], operand.Mem{Base: to, Disp: i * panelBytes}, nil, nil)
 		}
-		e.addImm(16*s.In.Size(), from)
+		e.addImm(16*perStep*s.In.Size(), from)
 		e.addImm(16*panelBytes, to)
 	}
 	keys := func(all bool) {
-		if full := s.HeadDim / 16; full > 0 {
+		if full := s.HeadDim / (16 * perStep); full > 0 {
 			e.do(x86.MOVQ(operand.U32(full), n))
-			e.times(n, func() { elements(16, all) })
+			e.times(n, func() { elements(16*perStep, all) })
 		}
-		if s.HeadDim%16 != 0 {
-			elements(s.HeadDim%16, all)
+		if rest := s.HeadDim % (16 * perStep); rest != 0 {
+			elements(rest, all)
 		}
 	}
 	top, part, packed := e.label("keys"), e.label("part"), e.label("packed")
@@ -160,7 +256,7 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 	e.addImm(64, dst)
 	e.do(x86.XORQ(operand.U8(1), right))
 	e.do(x86.JNE(ref(top)))
-	e.addImm(s.HeadDim*panelBytes-2*64, dst)
+	e.addImm(headSteps(k)*panelBytes-2*64, dst)
 	e.do(x86.CMPQ(left, operand.U8(0)))
 	e.do(x86.JG(ref(top)))
 }
@@ -204,7 +300,8 @@ func attend(e *emitter, k kernel.Kernel) {
 	o := e.argSlot(unsafe.Offsetof(attentionArgs.O))
 	max, sum := e.argSlot(unsafe.Offsetof(attentionArgs.Max)), e.argSlot(unsafe.Offsetof(attentionArgs.Sum))
 	height := e.slot()
-	tile := e.newProduct(p.MicroM, 4*s.HeadDim, false, false)
+	steps := headSteps(k)
+	tile := e.newProduct(p.MicroM, 4*steps, false, pairs(k))
 
 	top, last := e.label("rows"), e.label("rows")
 	e.bind(top)
@@ -226,11 +323,11 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.times(n, func() {
 		e.do(x86.MOVQ(q, a))
 		e.do(x86.MOVQ(panel, b))
-		e.addImm(s.HeadDim*panelBytes, panel)
+		e.addImm(steps*panelBytes, panel)
 		tile.heights(h, func(h int) {
 			tile.zero(h)
-			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.HeadDim / stepsF32(h) * stepsF32(h) * panelBytes}, whole))
-			tile.sumF32(h, a, b, whole, panel)
+			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: steps / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+			tile.sumRows(h, a, b, whole, panel)
 			tile.store(h, c, 4*p.BlockN)
 		})
 		e.addImm(panelBytes, c)
@@ -244,8 +341,14 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.do(x86.MOVQ(o, c))
 	e.do(x86.MOVQ(e.field(unsafe.Offsetof(attentionArgs.VPack)), panel))
 	e.do(x86.MOVQ(operand.U32(width/kernel.PanelN), n))
-	keys := e.arg(unsafe.Offsetof(attentionArgs.Keys))
-	e.do(x86.SHLQ(operand.U8(7), keys)) // bytes of the rows of a panel
+	keys := e.arg(unsafe.Offsetof(attentionArgs.Keys)) // in bytes of the rows of a panel
+	blockBytes := p.BlockN * panelBytes
+	if pairs(k) {
+		blockBytes /= 2
+		e.do(x86.INCQ(keys))
+		e.do(x86.SHRQ(operand.U8(1), keys))
+	}
+	e.do(x86.SHLQ(operand.U8(7), keys))
 	e.times(n, func() {
 		e.do(x86.MOVQ(scores, a))
 		e.do(x86.MOVQ(panel, b))
@@ -253,16 +356,16 @@ func attend(e *emitter, k kernel.Kernel) {
 		tile.heights(h, func(h int) {
 			tile.load(h, c, 4*width)
 			e.do(x86.MOVQ(keys, whole))
-			e.do(x86.ANDQ(operand.I32(-stepsF32(h)*panelBytes), whole))
+			e.do(x86.ANDQ(operand.I32(-turnSteps(h)*panelBytes), whole))
 			e.do(x86.ADDQ(b, whole))
-			tile.sumF32(h, a, b, whole, end)
+			tile.sumRows(h, a, b, whole, end)
 			tile.store(h, c, 4*width)
 		})
-		e.addImm(p.BlockN*panelBytes, panel)
+		e.addImm(blockBytes, panel)
 		e.addImm(panelBytes, c)
 	})
 
-	e.addImm(4*p.MicroM*s.HeadDim, q)
+	e.addImm(4*p.MicroM*steps, q)
 	e.addImm(4*p.MicroM*p.BlockN, scores)
 	e.addImm(4*p.MicroM*width, o)
 	e.addImm(4*p.MicroM, max)
@@ -345,6 +448,12 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 			e.do(x86.VSUBPS(top, v, v))
 			e.exp(v, t, u)
 			e.do(x86.VADDPS(v, total, total))
+			if pairs(k) {
+				// Half as wide as the scores, so never ahead of them.
+				e.do(node("VCVTNEPS2BF16", nil, v, t.AsY()))
+				e.do(x86.VMOVUPS(t.AsY(), at(x, i, 0, 2)))
+				return
+			}
 			e.roundTo(s.Math, v, t)
 			e.do(x86.VMOVUPS(v, at(x, i, 0, 4)))
 		})

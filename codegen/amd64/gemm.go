@@ -149,8 +149,8 @@ func (g *gemm) products(h reg.Register) {
 			if g.tile.bf16 {
 				g.tile.sumBF16(h, a, b, panel)
 			} else {
-				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / stepsF32(h) * stepsF32(h) * panelBytes}, whole))
-				g.tile.sumF32(h, a, b, whole, panel)
+				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+				g.tile.sumRows(h, a, b, whole, panel)
 			}
 			if bias != nil {
 				for v, x := range g.tile.b {

@@ -15,7 +15,7 @@ import (
 
 type instr3 = func(ops ...operand.Op) (*asm.Instruction, error)
 
-// panelBytes is one row of K of an f32 panel, and two rows of a bf16 panel.
+// panelBytes is one step of K of an f32 panel, and two of a bf16 panel.
 const panelBytes = 4 * kernel.PanelN
 
 // product is the register tile of a function. Its registers are shared by all heights.
@@ -26,8 +26,8 @@ type product struct {
 	a    reg.VecVirtual
 	high reg.VecVirtual // mask of the upper half of each lane, for bf16 panels
 
-	bf16    bool // panels are pairs of bf16, k inside
-	pairs   bool // and so are the rows; they are multiplied two steps at a time
+	bf16    bool // panels are those of bf16 weights
+	pairs   bool // rows and panels are pairs of bf16, which are multiplied two steps at a time
 	aStride int  // bytes from one row of the left factor to the next
 }
 
@@ -104,17 +104,23 @@ func unroll(h, most int) int {
 	return u
 }
 
-// stepsF32 is the length of the main loop over an f32 panel.
-func stepsF32(h int) int { return unroll(h, 32) }
+// turnSteps is the length of the main loop of sumRows.
+func turnSteps(h int) int { return unroll(h, 32) }
 
-// sumF32 adds the products of an f32 panel for h rows. It consumes a and b; end is the address
-// after the last row of K of the panel, and whole that after the last full turn of the main loop.
-func (p *product) sumF32(h int, a, b, whole, end reg.Register) {
+// sumRows adds the products of a panel that is rows of 32 f32, or of 32 pairs of bf16, for h rows
+// of the left factor. It consumes a and b; end is the address after the last row of the panel,
+// and whole that after the last full turn of the main loop.
+func (p *product) sumRows(h int, a, b, whole, end reg.Register) {
 	e := p.e
 	turn := func(steps int) {
 		for k := range steps {
 			for v, x := range p.b {
 				e.do(x86.VMOVUPS(operand.Mem{Base: b, Disp: k*panelBytes + 64*v}, x))
+			}
+			if p.pairs {
+				p.stepPair(h, 0, p.b[0], a, 4*k)
+				p.stepPair(h, 1, p.b[1], a, 4*k)
+				continue
 			}
 			for r, acc := range p.acc[:h] {
 				e.do(x86.VBROADCASTSS(operand.Mem{Base: a, Disp: r*p.aStride + 4*k}, p.a))
@@ -136,7 +142,7 @@ func (p *product) sumF32(h int, a, b, whole, end reg.Register) {
 		e.do(x86.JLT(ref(top)))
 		e.bind(done)
 	}
-	loop(stepsF32(h), whole)
+	loop(turnSteps(h), whole)
 	loop(1, end)
 }
 

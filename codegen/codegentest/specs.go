@@ -80,6 +80,8 @@ func specs() []kernel.Spec {
 		attention(allBF16, 4, 2, 64, 0.125),
 		attention(allBF16, 3, 3, 16, 0.25),
 		attention(widened, 2, 1, 32, 0.2),
+		attention(mixed, 2, 1, 7, 0.4),
+		attention(allBF16, 3, 1, 33, 0.2),
 
 		rows(allF32, 64, kernel.RMSNorm, false),
 		rows(mixed, 170, kernel.LayerNorm, true),

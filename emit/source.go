@@ -46,8 +46,8 @@ func programSource(p *program.Program, o Options) []byte {
 		fmt.Fprintf(&b, "0x%02x", x)
 	}
 	b.WriteString("},\n")
-	fmt.Fprintf(&b, "VocabSize: %d,\nMaxPositions: %d,\nMaxTokens: %d,\nHiddenSize: %d,\nEncodeSteps: %d,\n",
-		o.VocabSize, o.MaxPositions, p.Symbols[0].Max, p.Buffer("hidden").Cols(), p.HeadStart())
+	fmt.Fprintf(&b, "VocabSize: %d,\nMaxPositions: %d,\nMaxTokens: %d,\nHiddenSize: %d,\nLogitsSize: %d,\nEncodeSteps: %d,\n",
+		o.VocabSize, o.MaxPositions, p.Symbols[0].Max, p.Buffer("hidden").Cols(), logitsSize(p), p.HeadStart())
 	for _, f := range [][2]string{{"Hidden", "hidden"}, {"Logits", "logits"}, {"IDs", "ids"}, {"Positions", "positions"}, {"Rows", "rows"}} {
 		if p.Buffer(f[1]) != nil {
 			fmt.Fprintf(&b, "%s: %s,\n", f[0], bufferConst(f[1]))
@@ -84,6 +84,14 @@ func programSource(p *program.Program, o Options) []byte {
 	}
 	b.WriteString("},\n}\n")
 	return b.Bytes()
+}
+
+// logitsSize is the columns of the logits, 0 without a head.
+func logitsSize(p *program.Program) int {
+	if b := p.Buffer("logits"); b != nil {
+		return b.Cols()
+	}
+	return 0
 }
 
 func consts(b *bytes.Buffer, doc, typ string, first, n int, name func(int) string) {
@@ -149,6 +157,7 @@ func kernelFields(k program.Kernel) string {
 	flag("Bias", s.Epilogue.Has(kernel.Bias))
 	flag("Rope", s.Epilogue.Has(kernel.Rope))
 	flag("SiLU", s.Epilogue.Has(kernel.SiLU))
+	flag("Tanh", s.Epilogue.Has(kernel.Tanh))
 	flag("GLU", s.Epilogue.Has(kernel.GLU))
 	flag("Residual", s.Epilogue.Has(kernel.Residual))
 	num("Heads", s.Heads)

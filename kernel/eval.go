@@ -147,6 +147,8 @@ func (g *gemmEval) epilogue(tile []float32, row, h, group, n int) {
 					v = silu(v) * t[p*PanelN+GLUWidth+c]
 				case s.Epilogue.Has(SiLU):
 					v = silu(v)
+				case s.Epilogue.Has(Tanh):
+					v = float32(math.Tanh(float64(v)))
 				}
 				if s.Epilogue.Has(Residual) {
 					v += g.in.Residual[(row+r)*s.N+at]

@@ -99,6 +99,8 @@ func naiveGemm(s kernel.Spec, in kernel.GemmInput, w []float32) (out, size []flo
 			case s.Epilogue.Has(kernel.SiLU):
 				v = naiveSiLU(v)
 				t *= 2
+			case s.Epilogue.Has(kernel.Tanh):
+				v = math.Tanh(v)
 			}
 			if s.Epilogue.Has(kernel.Residual) {
 				v += float64(in.Residual[m*s.N+n])
@@ -156,6 +158,7 @@ func TestEvalGemm(t *testing.T) {
 	specs := []kernel.Spec{
 		base,
 		with(func(s *kernel.Spec) { s.N, s.K, s.Epilogue = 51, 170, "bias+silu" }),
+		with(func(s *kernel.Spec) { s.N, s.K, s.Epilogue = 51, 170, "bias+tanh" }),
 		with(func(s *kernel.Spec) { s.Weight, s.Math, s.Epilogue = ir.BF16, ir.BF16, "bias+glu+residual"; s.N = 40 }),
 		with(func(s *kernel.Spec) { s.Prologue, s.Eps, s.Beta = kernel.LayerNorm, 1e-5, true; s.K = 33 }),
 		with(func(s *kernel.Spec) {

@@ -38,6 +38,7 @@ const (
 	Bias     = "bias"     // + bias[N]
 	Rope     = "rope"     // rotary embedding of the first (Heads+KVHeads)·HeadDim columns
 	SiLU     = "silu"     // x·sigmoid(x)
+	Tanh     = "tanh"     // hyperbolic tangent
 	GLU      = "glu"      // silu(gate)·up; gate and up columns are interleaved by GLUWidth
 	Residual = "residual" // + residual[M,N], f32
 )
@@ -47,7 +48,7 @@ const (
 const GLUWidth = 16
 
 // epilogueOps gives each operation a rank: an epilogue is legal when its ranks increase.
-var epilogueOps = map[string]int{Bias: 0, Rope: 1, SiLU: 1, GLU: 1, Residual: 2}
+var epilogueOps = map[string]int{Bias: 0, Rope: 1, SiLU: 1, Tanh: 1, GLU: 1, Residual: 2}
 
 // Ops returns the operations of e in order.
 func (e Epilogue) Ops() []string {

@@ -113,7 +113,7 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 			if !allColumns(result, v.Args) {
 				return unexpected(v)
 			}
-		case "silu", "cast", "add":
+		case "silu", "tanh", "cast", "add":
 			if !slices.Contains(v.Args, result) {
 				return unexpected(v)
 			}
@@ -135,6 +135,8 @@ func (b *binding) after(v, result *ir.Value, outer map[*ir.Value]*ir.Value) erro
 		return b.rope(v.Args, outer)
 	case "silu":
 		b.epilogue(kernel.SiLU)
+	case "tanh":
+		b.epilogue(kernel.Tanh)
 	case "glu":
 		if act := v.Attrs.(*ir.GluAttrs).Act; act != "" && act != "silu" {
 			return fmt.Errorf("no kernel does glu with act=%s", act)

@@ -95,7 +95,7 @@ func (m *members) extend(f *former) bool {
 		return false
 	}
 	switch u.Op.Name {
-	case "silu", "cast":
+	case "silu", "tanh", "cast":
 	case "add": // the residual: a value of the residual stream, made before
 		other := u.Args[0]
 		if other == m.result {

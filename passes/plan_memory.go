@@ -82,7 +82,8 @@ func shareBuffers(p *program.Program) {
 }
 
 // placeBuffers puts the largest buffers first, each at the lowest offset where it meets no
-// buffer of the same area that is alive at the same time.
+// buffer of the same area that is alive at the same time. The result of the head comes last and
+// shares nothing: a session that takes it block by block has no room for it.
 func placeBuffers(p *program.Program) {
 	lives := program.Lives(p)
 	bySize := make([]int, len(p.Buffers))
@@ -90,20 +91,29 @@ func placeBuffers(p *program.Program) {
 		bySize[i] = i
 	}
 	size := func(i int) int { return (p.Buffers[i].RowBytes() + 3) / 4 * 4 }
-	sort.SliceStable(bySize, func(a, b int) bool { return size(bySize[a]) > size(bySize[b]) })
+	head := func(i int) bool {
+		return p.Buffers[i].Role == program.Output && p.Buffers[i].Symbol() != program.Tokens
+	}
+	sort.SliceStable(bySize, func(a, b int) bool {
+		i, j := bySize[a], bySize[b]
+		if head(i) != head(j) {
+			return head(j)
+		}
+		return size(i) > size(j)
+	})
 	var placed []int
 	for _, i := range bySize {
 		b := &p.Buffers[i]
 		var taken [][2]int
 		for _, j := range placed {
-			if c := p.Buffers[j]; c.Symbol() == b.Symbol() && program.Overlap(lives[i], lives[j]) {
+			if c := p.Buffers[j]; c.Symbol() == b.Symbol() && (head(i) || program.Overlap(lives[i], lives[j])) {
 				taken = append(taken, [2]int{c.Offset, c.Offset + size(j)})
 			}
 		}
 		slices.SortFunc(taken, func(x, y [2]int) int { return x[0] - y[0] })
 		b.Offset = 0
 		for _, t := range taken {
-			if b.Offset+size(i) <= t[0] {
+			if !head(i) && b.Offset+size(i) <= t[0] {
 				break
 			}
 			b.Offset = max(b.Offset, t[1])

@@ -50,6 +50,7 @@ func checkModule(mod *Module) error {
 			c.step(i, &mod.Steps[i])
 		}
 	}
+	c.decoder()
 	return c.err
 }
 
@@ -109,9 +110,26 @@ func (c *checker) roles() {
 		c.dense("positions", m.Positions, Tokens, I32, 1)
 	}
 	if m.Logits != 0 {
-		c.dense("logits", m.Logits, Picked, F32, m.VocabSize)
+		c.dense("logits", m.Logits, Picked, F32, m.LogitsSize)
 		c.dense("rows", m.Rows, Picked, I32, 1)
 	}
+}
+
+// decoder checks that the last step can be streamed: a matmul with no more than a bias, whose
+// groups are single panels.
+func (c *checker) decoder() {
+	m := c.mod
+	if m.Logits == 0 || c.err != nil {
+		return
+	}
+	if len(m.Steps) <= m.EncodeSteps {
+		c.fail("no step makes the logits")
+		return
+	}
+	last := &m.Steps[len(m.Steps)-1]
+	k := &m.Kernels[last.Kernel]
+	c.want(last.Dst == m.Logits && k.Kind == Gemm && k.Out == F32 && !k.GLU && !k.Rope && !k.Residual && !k.SiLU && !k.Tanh && k.Group == 1,
+		"step %q: is not the matmul that makes the logits", last.Name)
 }
 
 // weight checks that a weight has at least the bytes that a kernel reads.

@@ -22,22 +22,37 @@ func (s *Session) gemmItems() int {
 
 func (s *Session) gemmItem(w *worker, item int) {
 	g := &s.grid
-	k, im, step := g.kernel, g.impl, g.step
-	a, l := &w.gemm, &s.model.layouts[step.Kernel]
-	block, first := item/g.across, item%g.across*g.chunk
-	row := block * im.BlockM
-	rows, panels := min(im.BlockM, g.rows-row), min(g.chunk, k.Panels-first)
+	row, rows := s.packRows(w, item/g.across)
+	first := item % g.across * g.chunk
+	dst, stride := s.rowsOf(g.step.Dst, row)
+	dst = unsafe.Add(dst, first*g.kernel.PanelOut*g.kernel.Out.Size())
+	s.multiply(w, row, rows, first, min(g.chunk, g.kernel.Panels-first), dst, stride)
+}
 
-	packed := w.part(l, partA)
+// packRows packs a block of rows, unless the worker's last item did, and returns its first row
+// and their number.
+func (s *Session) packRows(w *worker, block int) (row, rows int) {
+	g := &s.grid
+	step, a := g.step, &w.gemm
+	row = block * g.impl.BlockM
+	rows = min(g.impl.BlockM, g.rows-row)
 	if w.rowBlock != block {
-		a.Rows, a.A = rows, packed
+		a.Rows, a.A = rows, w.part(&s.model.layouts[step.Kernel], partA)
 		a.Src, a.SrcStride = s.rowsOf(step.Src, row)
 		a.Gamma, a.Beta = s.weight(step.Gamma), s.weight(step.Beta)
-		callGemm(im.Prologue, a)
+		callGemm(g.impl.Prologue, a)
 		w.rowBlock = block
 	}
+	return row, rows
+}
 
-	a.Tile = w.part(l, partTile)
+// multiply computes the columns of a run of panels for packed rows. dst is where the first
+// column of the first row goes.
+func (s *Session) multiply(w *worker, row, rows, first, panels int, dst unsafe.Pointer, stride int) {
+	k, im, step := s.grid.kernel, s.grid.impl, s.grid.step
+	a, l := &w.gemm, &s.model.layouts[step.Kernel]
+	packed := w.part(l, partA)
+	a.Tile, a.DstStride = w.part(l, partTile), stride
 	a.Cos, a.Sin = s.weight(step.Cos), s.weight(step.Sin)
 	weights, bias := s.weight(step.W), s.weight(step.Bias)
 	rowsPerCall, panelsPerCall := gemmCall(k, im, rows)
@@ -51,8 +66,7 @@ func (s *Session) gemmItem(w *worker, item int) {
 		for r := 0; r < rows; r += rowsPerCall {
 			a.Rows = min(rowsPerCall, rows-r)
 			a.A = unsafe.Add(packed, 4*r*k.KPad)
-			a.Dst, a.DstStride = s.rowsOf(step.Dst, row+r)
-			a.Dst = unsafe.Add(a.Dst, a.Col*k.Out.Size())
+			a.Dst = unsafe.Add(dst, r*stride+(p-first)*k.PanelOut*k.Out.Size())
 			if k.Residual {
 				a.Res, a.ResStride = s.rowsOf(step.Res, row+r)
 				a.Res = unsafe.Add(a.Res, 4*a.Col)

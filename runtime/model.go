@@ -61,7 +61,8 @@ func Open(mod *Module, path string, o Options) (*Model, error) {
 		m.pointers[i+1] = weights.pointer(i)
 	}
 	for i := range mod.Kernels {
-		l, size := scratchLayout(&mod.Kernels[i], &tier.Impls[i])
+		streamed := mod.Logits != 0 && mod.Steps[len(mod.Steps)-1].Kernel == i
+		l, size := scratchLayout(&mod.Kernels[i], &tier.Impls[i], streamed)
 		m.layouts[i], m.scratch = l, max(m.scratch, size)
 	}
 	m.pool.scratch, m.pool.cap = m.scratch, o.Threads

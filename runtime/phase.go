@@ -70,7 +70,7 @@ func (s *Session) doItem(w *worker, item int) {
 		}
 	}()
 	if s.failure.Load() == nil {
-		loops[s.grid.kernel.Kind].item(s, w, item)
+		s.grid.loop.item(s, w, item)
 	}
 }
 

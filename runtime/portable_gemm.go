@@ -68,6 +68,10 @@ func portableEpilogue(k *Kernel, a *GemmArgs, acc []float32, r, first int) {
 		for i, x := range acc {
 			acc[i] = silu(x)
 		}
+	case k.Tanh:
+		for i, x := range acc {
+			acc[i] = tanh(x)
+		}
 	case k.GLU:
 		for p := 0; p < len(acc); p += panelN {
 			for i := range gluN {

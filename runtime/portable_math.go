@@ -66,6 +66,9 @@ func exp(x float64) float64 {
 // silu returns x·sigmoid(x).
 func silu(x float32) float32 { return float32(float64(x) / (1 + exp(-float64(x)))) }
 
+// tanh returns the hyperbolic tangent of x with an absolute error below 1e-8 before the rounding.
+func tanh(x float32) float32 { return float32(1 - 2/(1+exp(2*float64(x)))) }
+
 // normRow normalises k elements of dtype in at src into out, which may be src when its dtype is
 // out. Sums are float64.
 func normRow(k *Kernel, src, gamma, beta, dst unsafe.Pointer, out DType) {

@@ -12,8 +12,8 @@ type Module struct {
 	Weights []Weight // in the order of the weight file
 	Buffers []Buffer
 	Steps   []Step
-	// EncodeSteps is how many of Steps make the hidden states. Those after it are the
-	// masked-language head: they run on rows that the caller selects.
+	// EncodeSteps is how many of Steps make the hidden states. Those after it are the head: they
+	// run on rows that the caller selects. The last one is the matmul that makes the logits.
 	EncodeSteps int
 	// Hidden and Logits are the buffers of the results, f32 without gaps between rows; Logits is
 	// 0 without a head.
@@ -29,6 +29,7 @@ type Module struct {
 	MaxPositions int // longest sequence
 	MaxTokens    int // most tokens of one batch
 	HiddenSize   int // columns of Hidden
+	LogitsSize   int // columns of Logits
 }
 
 // BufferID is an index of Module.Buffers plus one; 0 is no buffer.
@@ -124,7 +125,7 @@ type Kernel struct {
 	Beta bool
 	Eps  float32
 
-	Bias, Rope, SiLU, GLU, Residual bool
+	Bias, Rope, SiLU, Tanh, GLU, Residual bool
 
 	Heads, KVHeads, HeadDim int
 	Scale                   float32

@@ -26,8 +26,8 @@ func (p MemoryPlan) Total() int { return p.Tokens + p.Picked + p.Tables + p.Scra
 // MemoryPlan returns the memory of a session for so many tokens and selected rows.
 func (m *Model) MemoryPlan(tokens, picked int) MemoryPlan {
 	return MemoryPlan{
-		Tokens:  areaBytes(m.mod, Tokens, tokens),
-		Picked:  areaBytes(m.mod, Picked, picked),
+		Tokens:  areaBytes(m.mod, Tokens, tokens, 0),
+		Picked:  areaBytes(m.mod, Picked, picked, 0),
 		Tables:  2 * tableBytes(tokens),
 		Scratch: m.scratch,
 	}
@@ -35,11 +35,12 @@ func (m *Model) MemoryPlan(tokens, picked int) MemoryPlan {
 
 func capacity(rows int) int { return roundUp(rows, rowAlign) }
 
-// areaBytes returns the bytes of all buffers of an extent.
-func areaBytes(mod *Module, e Extent, rows int) int {
+// areaBytes returns the bytes of all buffers of an extent but one. The compiler puts the logits
+// behind all others.
+func areaBytes(mod *Module, e Extent, rows int, without BufferID) int {
 	perRow := 0
 	for i := range mod.Buffers {
-		if b := &mod.Buffers[i]; b.Extent == e {
+		if b := &mod.Buffers[i]; b.Extent == e && BufferID(i+1) != without {
 			perRow = max(perRow, b.Offset+roundUp(b.RowBytes, 4))
 		}
 	}
@@ -53,6 +54,7 @@ func tableBytes(tokens int) int { return roundUp(4*(tokens+1), cacheLine) }
 const (
 	partA = iota
 	partTile
+	partOut // of the kernel of the fused decoder
 )
 
 const (
@@ -75,13 +77,17 @@ func attentionQueries(k *Kernel, im *Impl) int {
 	return max(1, rows/(k.Heads/k.KVHeads))
 }
 
-// scratchLayout lays out the scratch of a kernel and returns its size.
-func scratchLayout(k *Kernel, im *Impl) (l layout, size int) {
+// scratchLayout lays out the scratch of a kernel and returns its size. streamed is for the kernel
+// of the fused decoder.
+func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 	var sizes layout
 	switch k.Kind {
 	case Gemm:
 		sizes[partA] = im.BlockM * k.KPad
 		sizes[partTile] = im.MicroM * k.Group * panelN
+		if streamed {
+			sizes[partOut] = im.BlockM * streamPanels * panelN
+		}
 	case Attention:
 		rows := roundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
 		width := roundUp(k.HeadDim, panelN)

@@ -14,6 +14,8 @@ type SessionOptions struct {
 	MaxTokens int
 	// MaxPicked is the most rows that Logits takes at a time; 0 is 64, or MaxTokens if less.
 	MaxPicked int
+	// NoLogits: the session has no room for logits. TopK works, Logits does not.
+	NoLogits bool
 	// Threads caps the goroutines that work for this session at once; 0 is the model's limit.
 	Threads int
 	// Observe, when set, is called after each step with the rows that it has made: rows times
@@ -36,11 +38,13 @@ type Session struct {
 	busy    atomic.Bool
 
 	maxTokens, maxPicked int
+	noLogits             bool
 
 	free    func() error     // of the arena; nil when closed
 	buffers []unsafe.Pointer // by BufferID
 	self    worker
 	grid    grid
+	stream  *stream // of the fused decoder while it runs
 
 	tokens    int     // of the last batch
 	sequences int     // of the last batch
@@ -50,6 +54,7 @@ type Session struct {
 
 // grid is the step that a phase runs and how it is cut into items.
 type grid struct {
+	loop   *loop
 	step   *Step
 	kernel *Kernel
 	impl   *Impl
@@ -58,11 +63,14 @@ type grid struct {
 	across int // matmul: items of a block of rows
 }
 
-// loops are the ways to cut a step into items and to do one, by kind of kernel.
-var loops = [...]struct {
+// loop is a way to cut a step into items and to do one.
+type loop struct {
 	items func(*Session) int
 	item  func(*Session, *worker, int)
-}{
+}
+
+// loops are the loops by kind of kernel.
+var loops = [...]loop{
 	Gemm:      {(*Session).gemmItems, (*Session).gemmItem},
 	Attention: {(*Session).attentionItems, (*Session).attentionItem},
 	Rowwise:   {(*Session).rowItems, (*Session).rowItem},
@@ -88,9 +96,12 @@ func (m *Model) NewSession(o SessionOptions) (*Session, error) {
 		o.MaxPicked = defaultPicked
 	}
 	s := &Session{model: m, observe: o.Observe, threads: o.Threads,
-		maxTokens: o.MaxTokens, maxPicked: min(o.MaxPicked, o.MaxTokens),
+		maxTokens: o.MaxTokens, maxPicked: min(o.MaxPicked, o.MaxTokens), noLogits: o.NoLogits,
 		buffers: make([]unsafe.Pointer, len(m.mod.Buffers)+1)}
 	plan := m.MemoryPlan(s.maxTokens, s.maxPicked)
+	if o.NoLogits {
+		plan.Picked = areaBytes(m.mod, Picked, s.maxPicked, m.mod.Logits)
+	}
 	arena, free, err := newMemory(plan.Total())
 	if err != nil {
 		return nil, err
@@ -177,10 +188,10 @@ func (s *Session) Hidden() []float32 {
 }
 
 // Logits runs the head on rows of the last batch, given by token, and returns one row of
-// VocabSize values for each. The view is valid until the next call of Logits or Close.
+// Module.LogitsSize values for each. The view is valid until the next call of Logits or Close.
 func (s *Session) Logits(ctx context.Context, rows []int32) ([]float32, error) {
 	mod := s.model.mod
-	if mod.Logits == 0 {
+	if mod.Logits == 0 || s.noLogits {
 		return nil, ErrNoHead
 	}
 	if err := s.begin(); err != nil {
@@ -190,16 +201,24 @@ func (s *Session) Logits(ctx context.Context, rows []int32) ([]float32, error) {
 	if len(rows) > s.maxPicked {
 		return nil, ErrTooManyRows{len(rows), s.maxPicked}
 	}
-	for i, r := range rows {
-		if r < 0 || int(r) >= s.tokens {
-			return nil, ErrRow{i, r, s.tokens}
-		}
+	if err := s.checkRows(rows); err != nil {
+		return nil, err
 	}
 	copy(view[int32](s.buffers[mod.Rows], len(rows)), rows)
 	if err := s.run(ctx, mod.EncodeSteps, len(mod.Steps), len(rows)); err != nil {
 		return nil, err
 	}
-	return view[float32](s.buffers[mod.Logits], len(rows)*mod.VocabSize), nil
+	return view[float32](s.buffers[mod.Logits], len(rows)*mod.LogitsSize), nil
+}
+
+// checkRows checks that rows are tokens of the last batch.
+func (s *Session) checkRows(rows []int32) error {
+	for i, r := range rows {
+		if r < 0 || int(r) >= s.tokens {
+			return ErrRow{i, r, s.tokens}
+		}
+	}
+	return nil
 }
 
 // run does the steps from first to last, not included, on so many rows.
@@ -218,12 +237,15 @@ func (s *Session) run(ctx context.Context, first, last, rows int) error {
 		step := &m.mod.Steps[i]
 		region := trace.StartRegion(ctx, step.Name)
 		s.grid = grid{step: step, kernel: &m.mod.Kernels[step.Kernel], impl: &m.tier.Impls[step.Kernel], rows: rows}
-		s.runPhase(loops[s.grid.kernel.Kind].items(s))
+		if s.grid.loop = &loops[s.grid.kernel.Kind]; s.stream != nil {
+			s.grid.loop = &streamLoop
+		}
+		s.runPhase(s.grid.loop.items(s))
 		region.End()
 		if failure := s.failure.Load(); failure != nil {
 			return *failure
 		}
-		if s.observe != nil {
+		if s.observe != nil && s.stream == nil {
 			dst, stride := s.rowsOf(step.Dst, 0)
 			s.observe(i, step.Name, rows, view[byte](dst, rows*stride))
 		}

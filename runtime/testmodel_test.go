@@ -172,7 +172,7 @@ func (m *testModel) linear(name string, n, k int) {
 func newTestModel(s shape, seed uint64) *testModel {
 	m := &testModel{shape: s, plain: map[string]tensor{}, ids: map[string]WeightID{}, rng: rand.New(rand.NewPCG(seed, 1))}
 	mod := &m.mod
-	*mod = Module{Name: "test", VocabSize: s.vocab, MaxPositions: s.positions, MaxTokens: 1024, HiddenSize: s.hidden}
+	*mod = Module{Name: "test", VocabSize: s.vocab, MaxPositions: s.positions, MaxTokens: 1024, HiddenSize: s.hidden, LogitsSize: s.vocab}
 	for i := range mod.ID {
 		mod.ID[i] = byte(m.rng.Uint32())
 	}

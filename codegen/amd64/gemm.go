@@ -280,6 +280,9 @@ func (g *gemm) output() {
 			case s.Epilogue.Has(kernel.SiLU):
 				e.silu(x[0], t, u, v)
 				e.silu(x[1], t, u, v)
+			case s.Epilogue.Has(kernel.Tanh):
+				e.tanh(x[0], t, u, v)
+				e.tanh(x[1], t, u, v)
 			}
 			for i, x := range vecs {
 				if residual {

@@ -62,6 +62,8 @@ func specs() []kernel.Spec {
 		gemm(narrow, 96, 170, kernel.RMSNorm, "silu"),
 		gemm(widened, 96, 33, kernel.NoPrologue, "bias"),
 		gemm(mixed, 1, 1, kernel.NoPrologue, ""),
+		gemm(allF32, 51, 64, kernel.NoPrologue, "bias+tanh"),
+		gemm(mixed, 96, 170, kernel.NoPrologue, "bias+tanh"),
 		siluSpec,
 
 		// q, k and v of as many heads; the rotation covers q and k.

@@ -153,12 +153,12 @@ const (
 	halfBlock  = blockPairs * 64
 )
 
-// prefetchAhead is two blocks. It pays for tiles of more than prefetchHeight rows, which do not
-// ask for the panel fast enough to keep the processor's own prefetching going; lower ones are
-// bound by memory and lose with it (docs/tuning.md).
+// prefetchAhead is two blocks. It pays for tiles that do more than prefetchWork multiply-accumulates
+// per line of the panel: they do not ask for the panel fast enough to keep the processor's own
+// prefetching going. Others are bound by memory and lose with it (docs/tuning.md).
 const (
-	prefetchAhead  = 4 * halfBlock
-	prefetchHeight = 4
+	prefetchAhead = 4 * halfBlock
+	prefetchWork  = 8
 )
 
 // sumBF16 adds the products of a bf16 panel for h rows. It consumes a and b; end is the address
@@ -168,9 +168,9 @@ const (
 func (p *product) sumBF16(h int, a, b, end reg.Register) {
 	e := p.e
 	pairs := unroll(h, blockPairs)
-	pairBytes := 8 // of a packed row
+	pairBytes, work := 8, 2*h // bytes of a pair of a packed row, multiply-accumulates per line
 	if p.pairs {
-		pairBytes = 4
+		pairBytes, work = 4, h
 	}
 	x, half := p.b[0], e.GP64()
 	top := e.label("block")
@@ -184,7 +184,7 @@ func (p *product) sumBF16(h int, a, b, end reg.Register) {
 		}
 		for pair := range pairs {
 			m := operand.Mem{Base: b, Disp: 64 * pair}
-			if h > prefetchHeight {
+			if work > prefetchWork {
 				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead)))
 			}
 			if p.pairs {

@@ -14,16 +14,15 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // long adds plans and row counts.
@@ -38,15 +37,8 @@ func Native(t *testing.T, target *kernel.Target) Exec {
 	if runtime.GOOS != "linux" || runtime.GOARCH != target.GOARCH {
 		t.Skipf("SKIP: %s needs linux/%s, this is %s/%s", target.Name, target.GOARCH, runtime.GOOS, runtime.GOARCH)
 	}
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		t.Skipf("SKIP: cannot tell the features of the CPU: %v", err)
-	}
-	have := strings.Fields(string(info))
-	for _, f := range target.Features {
-		if !slices.Contains(have, strings.ToLower(f)) {
-			t.Skipf("SKIP: %s needs the CPU feature %s", target.Name, f)
-		}
+	if lacks := rt.Missing(target.Features...); len(lacks) > 0 {
+		t.Skipf("SKIP: %s needs CPU features that are missing: %v", target.Name, lacks)
 	}
 	return func(path string) *exec.Cmd { return exec.Command(path) }
 }

@@ -159,6 +159,7 @@ func Candidates(s kernel.Spec, target string, n int) []kernel.Plan {
 
 // run times all tiers, alternating, and writes the records.
 func (t *tuner) run(ctx context.Context, b *pipeline.Binary) error {
+	most := max(slices.Max(t.Tokens), bench.Shape{Lengths: verifyTokens}.Tokens())
 	var drivers []*pipeline.Driver
 	defer func() {
 		for _, d := range drivers {
@@ -166,7 +167,7 @@ func (t *tuner) run(ctx context.Context, b *pipeline.Binary) error {
 		}
 	}()
 	for i := range t.plans {
-		d, err := b.Start(ctx, pipeline.DriverOptions{Kernels: tierName(i), Threads: t.Threads, MaxTokens: slices.Max(t.Tokens), Times: true})
+		d, err := b.Start(ctx, pipeline.DriverOptions{Kernels: tierName(i), Threads: t.Threads, MaxTokens: most, Times: true})
 		if err != nil {
 			return err
 		}

@@ -475,3 +475,65 @@ func TestJSON(t *testing.T) {
 		t.Errorf("masks of the texts: %v", masks)
 	}
 }
+
+// TestBench runs the harness on the tiny model: the formats, not the figures.
+func TestBench(t *testing.T) {
+	dir, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"model", "kernels"} {
+		out, err := bertc(t, "", "bench", what, "--package", dir, "--kernels", "portable", "--shapes", "1x4,2+3", "--rounds", "2", "--no-ceiling", "--json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var results []map[string]any
+		if err := json.Unmarshal([]byte(out), &results); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"shape", "tokens", "median_ms", "min_ms", "runs", "gflop", "gflops", "share_of_ceiling", "allocs"} {
+			if _, ok := results[0][key]; !ok {
+				t.Errorf("bench %s: no %s in %v", what, key, results[0])
+			}
+		}
+	}
+	out, err := bertc(t, "1x4\n", "bench", "model", "--package", dir, "--shapes", "-")
+	if err != nil || strings.Count(out, "\n") != 1 {
+		t.Errorf("shapes from standard input: %q, %v", out, err)
+	}
+	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "8y2", "--no-ceiling")
+	sentence(t, err, "--shapes", "8y2")
+	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "1x9000", "--no-ceiling")
+	sentence(t, err, "--shapes", "9000", "8192")
+}
+
+// TestHTML: the page is one file that names every pass.
+func TestHTML(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.html")
+	if _, err := bertc(t, "", "html", "--model", tiny, "-o", file); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"merge-siblings", "plan-memory", "layer.3.gate_up"} {
+		if !bytes.Contains(data, []byte(want)) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+}
+
+// TestDiff compares the portable kernels with the interpreter.
+func TestDiff(t *testing.T) {
+	in := ids(t, "input_ids", "I32", []int{1, 5}, int32s(5, 31, 305, 290, 6))
+	out, err := bertc(t, "", "diff", "--model", tiny, "--in", in, "--a", "eval", "--b", "portable", "-v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"layer.3.down", "logits", "within their budgets"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the report has no %q:\n%s", want, out)
+		}
+	}
+}

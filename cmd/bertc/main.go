@@ -57,7 +57,7 @@ file. The package needs nothing but the Go standard library.`,
 	c.SetFlagErrorFunc(flagError)
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), tokenizeCommand(),
-		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), benchCommand(), tuneCommand())
+		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), benchCommand(), tuneCommand(), explainCommand())
 	return c
 }
 

@@ -54,7 +54,7 @@ func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, glob strin
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	inst := Inst(p, targetOf(d.Hello.Kernels))
+	inst := Inst(p, TargetOf(d.Hello.Kernels))
 	var results []Result
 	for _, k := range p.Kernels {
 		byName, _ := path.Match(glob, k.Name)

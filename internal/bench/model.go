@@ -72,11 +72,17 @@ func Of(p *program.Program, name string, lengths []int) Work {
 // Floor returns the time that the machine needs at least: the larger of the arithmetic at the
 // rate of the tier's instruction and the weights at the rate of the memory.
 func (w Work) Floor(m Machine, inst string, threads int) time.Duration {
-	rate, stream := m.Best(ceilingOf[inst], threads), m.Best("stream", threads)
+	rate, stream := m.Limits(inst, threads)
 	if rate == 0 || stream == 0 {
 		return 0
 	}
 	return time.Duration(1e9 * max(w.Flops/(1e9*rate), w.WeightBytes/(1e9*stream)))
+}
+
+// Limits returns what bounds a matmul: the rate of a plan's instruction in GFLOP/s, and the
+// bandwidth of the memory in GB/s; 0 where it was not measured.
+func (m Machine) Limits(inst string, threads int) (rate, bandwidth float64) {
+	return m.Best(ceilingOf[inst], threads), m.Best("stream", threads)
 }
 
 // ceilingOf names the ceiling of a plan's instruction.
@@ -126,7 +132,7 @@ func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o 
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	inst := Inst(p, targetOf(d.Hello.Kernels))
+	inst := Inst(p, TargetOf(d.Hello.Kernels))
 	for i := range results {
 		r := &results[i]
 		median := medianOf(r.samples)
@@ -139,8 +145,8 @@ func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o 
 	return results, nil
 }
 
-// targetOf returns the kernel target of a tier's name.
-func targetOf(tier string) string {
+// TargetOf returns the kernel target of a tier's name.
+func TargetOf(tier string) string {
 	for _, t := range kernel.Targets() {
 		if t == runtime.GOARCH+"/"+tier {
 			return t

@@ -40,18 +40,26 @@ func (o *modelOptions) math() (ir.DType, error) {
 	return 0, fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", o.dtype)
 }
 
-func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, error) {
+// open opens the model and returns the numerics policy: what --dtype says, or the model's default.
+func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, ir.DType, error) {
 	if o.model == "" {
-		return nil, fmt.Errorf("--model is missing: name the directory of a checkpoint")
+		return nil, 0, fmt.Errorf("--model is missing: name the directory of a checkpoint")
+	}
+	math, err := o.math()
+	if err != nil {
+		return nil, 0, err
 	}
 	m, err := pipeline.Open(o.model)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, w := range m.Checkpoint.Warnings() {
 		fmt.Fprintf(c.ErrOrStderr(), "bertc: warning: %s\n", w)
 	}
-	return m, nil
+	if math == 0 {
+		math = m.DType()
+	}
+	return m, math, nil
 }
 
 func compileCommand() *cobra.Command {
@@ -74,11 +82,7 @@ a go.mod of its own.`,
 			if out == "" {
 				return fmt.Errorf("--out is missing: name the directory of the package")
 			}
-			math, err := o.math()
-			if err != nil {
-				return err
-			}
-			m, err := o.open(c)
+			m, math, err := o.open(c)
 			if err != nil {
 				return err
 			}

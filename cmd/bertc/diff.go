@@ -32,11 +32,7 @@ or the worst one, as a test case: inputs, weights, plan and expected result.`,
 			if in == "" {
 				return fmt.Errorf("--in is missing: name a safetensors file with input_ids")
 			}
-			math, err := o.math()
-			if err != nil {
-				return err
-			}
-			m, err := o.open(c)
+			m, math, err := o.open(c)
 			if err != nil {
 				return err
 			}
@@ -44,8 +40,8 @@ or the worst one, as a test case: inputs, weights, plan and expected result.`,
 			if do.In, err = pipeline.ReadBatch(in); err != nil {
 				return err
 			}
-			if do.Math = math; math == 0 && do.Package == "" {
-				do.Math = m.DType()
+			if do.Package == "" || o.dtype != "" { // else the package's own
+				do.Math = math
 			}
 			do.Model = m
 			report, err := diff.Run(c.Context(), do)

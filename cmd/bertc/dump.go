@@ -65,16 +65,9 @@ const (
 
 // stages opens the model and returns the text of every stage, and the program.
 func (o *modelOptions) stages(c *cobra.Command) (*pipeline.Model, []html.Stage, *program.Program, error) {
-	math, err := o.math()
+	m, math, err := o.open(c)
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	m, err := o.open(c)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if math == 0 {
-		math = m.DType()
 	}
 	start := time.Now()
 	g, err := bert.Build(m.Config, m.Task())

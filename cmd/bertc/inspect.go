@@ -26,19 +26,12 @@ the parameter count, every tensor with dtype, shape and the packed weight it goe
 into, and the memory that a session takes.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			math, err := o.math()
-			if err != nil {
-				return err
-			}
 			o.model = args[0]
-			m, err := o.open(c)
+			m, math, err := o.open(c)
 			if err != nil {
 				return err
 			}
 			defer m.Close()
-			if math == 0 {
-				math = m.DType()
-			}
 			p, err := m.Program(passes.Options{Math: math, Targets: kernel.Targets()})
 			if err != nil {
 				return err

@@ -57,11 +57,7 @@ func (o *packageOptions) start(ctx context.Context, c *cobra.Command, do pipelin
 }
 
 func (o *packageOptions) compile(ctx context.Context, c *cobra.Command, dir string) error {
-	math, err := o.math()
-	if err != nil {
-		return err
-	}
-	m, err := o.open(c)
+	m, math, err := o.open(c)
 	if err != nil {
 		return err
 	}

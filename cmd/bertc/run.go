@@ -67,18 +67,11 @@ func (o *packageOptions) eval(c *cobra.Command, b pipeline.Batch, outputs []stri
 	if o.model == "" {
 		return fmt.Errorf("--kernels eval needs --model: the interpreter reads the checkpoint")
 	}
-	math, err := o.math()
-	if err != nil {
-		return err
-	}
-	m, err := o.open(c)
+	m, math, err := o.open(c)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if math == 0 {
-		math = m.DType()
-	}
 	var logits []float32
 	return pipeline.Run(pipeline.Encoder{
 		HiddenSize: m.Config.HiddenSize, VocabSize: m.Config.EmbeddingRows, MaxTokens: bert.MaxTokens,

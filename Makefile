@@ -107,17 +107,18 @@ cross: $(BERTC) ## test a generated package here, and vet and build it for every
 	@mkdir -p $(LOG)
 	@rm -rf $(TOOLS)/cross && mkdir -p $(TOOLS)/cross && printf 'module example.com/cross\n\ngo 1.24\n' > $(TOOLS)/cross/go.mod
 	@$(BERTC) compile --model models/tiny --out $(TOOLS)/cross/tinybert
-	@cd $(TOOLS)/cross/tinybert && $(GO) test -v ./... 2>&1 | tee $(LOG)/generated.txt | awk "$$show_tests"
-	@cd $(TOOLS)/cross/tinybert && $(GO) run $(STATICCHECK) ./... && echo "staticcheck of the generated package: ok"
-	@cd $(TOOLS)/cross/tinybert && for p in $(PLATFORMS); do \
+	@cd $(TOOLS)/cross/tinybert && status=0; \
+	$(GO) test -v ./... 2>&1 | tee $(LOG)/generated.txt | awk "$$show_tests" || status=1; \
+	$(GO) run $(STATICCHECK) ./... && echo "staticcheck of the generated package: ok" || status=1; \
+	for p in $(PLATFORMS); do \
 		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
-		$(GO) vet ./... && $(GO) build ./... || { echo "the generated package fails on $$p"; exit 1; }; \
-		echo "vet and build of the generated package for $$p: ok"; \
-	done
+		if $(GO) vet ./... && $(GO) build ./...; then echo "vet and build of the generated package for $$p: ok"; \
+		else echo "the generated package fails on $$p"; status=1; fi; \
+	done; exit $$status
 
 .PHONY: examples
 examples: $(BERTC) ## generate, vet and run the examples
-	@for e in $(EXAMPLES); do \
+	@set -e; for e in $(EXAMPLES); do \
 		(cd examples/$$e && PATH="$(TOOLS)/bin:$$PATH" $(GO) generate && $(GO) vet ./... && $(GO) build -o $(TOOLS)/bin/example-$$e .); \
 	done
 	@cd examples/fillmask && out=$$($(TOOLS)/bin/example-fillmask '昨日は<MASK|LLM-jp>が降りました。') && echo "$$out" && grep -q 雨 <<< "$$out"

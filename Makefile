@@ -22,13 +22,16 @@ EXAMPLES := fillmask encode
 
 # Prints the packages and failed tests of a "go test -v" log.
 define show_tests
+/^# / { compiling = 1; print; next }
+compiling && /^[^ ]+:[0-9]+:/ { print; next }
+{ compiling = 0 }
 /^=== RUN   [^\/]*$$/ { text = "" }
-/^FAIL\t/ && broken { printf "%s", text }
-/^(ok  |FAIL)\t/ { print; text = ""; broken = 0; next }
+/^FAIL\t/ && crashed { printf "%s", text }
+/^(ok  |FAIL)\t/ { print; text = ""; crashed = 0; next }
 /^\?   \t/ { next }
 { text = text $$0 "\n" }
 /^--- FAIL/ { printf "%s", text; text = "" }
-/^(panic:|fatal error:)/ || /^[^ ]+\.(go|s):[0-9]+:/ { broken = 1 }
+/^(panic:|fatal error:)/ { crashed = 1 }
 endef
 export show_tests
 

@@ -52,14 +52,18 @@ func (p *Program) parseHeader(line string) error {
 		return fmt.Errorf("expected \"program @name(symbols) {\", found %q", line)
 	}
 	p.Name = name
+	if params == "" {
+		return nil
+	}
 	for _, s := range strings.Split(params, ", ") {
-		var sym ir.Symbol
 		name, bounds, ok := strings.Cut(s, ": ")
-		if _, err := fmt.Sscanf(bounds, "%d..%d", &sym.Min, &sym.Max); err != nil || !ok {
+		least, greatest, ok2 := strings.Cut(bounds, "..")
+		lo, err := strconv.Atoi(least)
+		hi, err2 := strconv.Atoi(greatest)
+		if !ok || !ok2 || err != nil || err2 != nil {
 			return fmt.Errorf("expected \"symbol: min..max\", found %q", s)
 		}
-		sym.Name = name
-		p.Symbols = append(p.Symbols, sym)
+		p.Symbols = append(p.Symbols, ir.Symbol{Name: name, Min: lo, Max: hi})
 	}
 	return nil
 }
@@ -155,14 +159,15 @@ func (p *Program) parsePart(rest string) error {
 	if err != nil {
 		return err
 	}
-	name, text, ok := strings.Cut(rest, " ")
-	if !ok {
+	words := strings.Fields(rest)
+	if len(words) != 2 {
 		return fmt.Errorf("expected \"tensor shape\", found %q", rest)
 	}
+	name := words[0]
 	if name == zeros {
 		name = ""
 	}
-	shape, err := parseShape(text)
+	shape, err := parseShape(words[1])
 	w.Parts = append(w.Parts, Part{Tensor: name, Shape: shape})
 	return err
 }
@@ -173,12 +178,25 @@ func (p *Program) parseRope(rest string) error {
 		return err
 	}
 	r := &Rope{}
-	var table string
-	if _, err := fmt.Sscanf(rest, "%s theta=%g headdim=%d positions=%d", &table, &r.Theta, &r.HeadDim, &r.Positions); err != nil {
+	words := strings.Fields(rest)
+	if len(words) != 4 {
 		return fmt.Errorf("expected \"cos|sin theta= headdim= positions=\", found %q", rest)
 	}
-	if r.Sin = table == "sin"; !r.Sin && table != "cos" {
-		return fmt.Errorf("unknown table %q", table)
+	if r.Sin = words[0] == "sin"; !r.Sin && words[0] != "cos" {
+		return fmt.Errorf("unknown table %q", words[0])
+	}
+	text, ok := strings.CutPrefix(words[1], "theta=")
+	if r.Theta, err = strconv.ParseFloat(text, 64); !ok || err != nil {
+		return fmt.Errorf("expected \"theta=number\", found %q", words[1])
+	}
+	for i, f := range []struct {
+		key string
+		to  *int
+	}{{"headdim=", &r.HeadDim}, {"positions=", &r.Positions}} {
+		text, ok := strings.CutPrefix(words[2+i], f.key)
+		if *f.to, err = strconv.Atoi(text); !ok || err != nil {
+			return fmt.Errorf("expected \"%snumber\", found %q", f.key, words[2+i])
+		}
 	}
 	w.Rope = r
 	return nil
@@ -188,6 +206,9 @@ func (p *Program) parseBlob(rest string) error {
 	w, err := p.lastWeight()
 	if err != nil {
 		return err
+	}
+	if len(strings.Fields(rest)) != 1 {
+		return fmt.Errorf("expected a name, found %q", rest)
 	}
 	w.Blob = rest
 	return nil

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -25,14 +26,22 @@ func Verify(p *Program) error {
 func verifyNames(p *Program) error {
 	seen := map[string]string{}
 	add := func(kind, name string) error {
-		if name == "" {
-			return fmt.Errorf("a %s has no name", kind)
+		if len(strings.Fields(name)) != 1 || strings.TrimSpace(name) != name {
+			return fmt.Errorf("a %s is called %q: a name is one word", kind, name)
 		}
 		if _, dup := seen[kind+" "+name]; dup {
 			return fmt.Errorf("two %ss are called %q", kind, name)
 		}
 		seen[kind+" "+name] = name
 		return nil
+	}
+	for _, s := range p.Symbols {
+		if err := add("symbol", s.Name); err != nil {
+			return err
+		}
+		if s.Min < 0 || s.Max < s.Min {
+			return fmt.Errorf("symbol %s has range %d..%d", s.Name, s.Min, s.Max)
+		}
 	}
 	for _, k := range p.Kernels {
 		if err := add("kernel", k.Name); err != nil {
@@ -62,6 +71,9 @@ func verifyKernels(p *Program) error {
 		if err := k.Spec.Valid(); err != nil {
 			return fmt.Errorf("kernel %s: %w", k.Name, err)
 		}
+		if k.From != nil && len(k.From) != len(k.Plans) {
+			return fmt.Errorf("kernel %s: %d plans, but %d places that they are from", k.Name, len(k.Plans), len(k.From))
+		}
 		for i, plan := range k.Plans {
 			if err := kernel.Check(k.Spec, plan); err != nil {
 				return fmt.Errorf("kernel %s: %w", k.Name, err)
@@ -83,6 +95,9 @@ func verifyWeights(p *Program) error {
 	return nil
 }
 
+// maxElements bounds the elements of a weight.
+const maxElements = 1 << 36
+
 func (w Weight) verify() error {
 	dims, err := w.Layout.Dims()
 	if err != nil {
@@ -91,10 +106,12 @@ func (w Weight) verify() error {
 	if len(dims) != len(w.Shape) {
 		return fmt.Errorf("layout %s does not fit shape %s", w.Layout, shapeText(w.Shape))
 	}
+	elements := 1
 	for _, d := range w.Shape {
-		if d < 0 || d > 1<<31 {
+		if d < 1 || d > maxElements/elements {
 			return fmt.Errorf("shape %s is out of range", shapeText(w.Shape))
 		}
+		elements *= d
 	}
 	sources := 0
 	for _, set := range []bool{len(w.Parts) > 0, w.Rope != nil, w.Blob != ""} {
@@ -109,7 +126,7 @@ func (w Weight) verify() error {
 		return fmt.Errorf("interleave needs two parts or more")
 	}
 	if r := w.Rope; r != nil {
-		if r.HeadDim < 2 || r.HeadDim%2 != 0 || r.Positions < 1 || r.Theta <= 0 || !slices.Equal(w.Shape, []int{r.Positions, r.HeadDim / 2}) {
+		if r.HeadDim < 2 || r.HeadDim%2 != 0 || r.Positions < 1 || !(r.Theta > 0) || math.IsInf(r.Theta, 1) || !slices.Equal(w.Shape, []int{r.Positions, r.HeadDim / 2}) {
 			return fmt.Errorf("the rotary table does not have shape %s", shapeText(w.Shape))
 		}
 	}
@@ -118,6 +135,9 @@ func (w Weight) verify() error {
 	}
 	rows := 0
 	for _, part := range w.Parts {
+		if len(strings.Fields(part.Tensor)) > 1 || part.Tensor == zeros {
+			return fmt.Errorf("part %q: the text form cannot hold that name", part.Tensor)
+		}
 		if len(part.Shape) != len(w.Shape) || !slices.Equal(part.Shape[1:], w.Shape[1:]) {
 			return fmt.Errorf("part %s %s does not fit %s", part.Tensor, shapeText(part.Shape), shapeText(w.Shape))
 		}
@@ -223,12 +243,22 @@ func verifyStep(p *Program, s Step, written map[string]bool) error {
 	}
 	ops := Operands(k.Spec)
 	if len(ops) != len(s.Args) {
-		return fmt.Errorf("kernel %s takes %v, found %v", k.Name, ops, s.Args)
+		var found []Operand
+		for _, a := range s.Args {
+			found = append(found, a.Operand)
+		}
+		return fmt.Errorf("kernel %s takes %v, found %v", k.Name, ops, found)
 	}
 	bufWants, wWants := wants(k.Spec), weightWants(k.Spec)
 	dst := p.Buffer(s.Arg(Dst))
 	if dst == nil {
 		return fmt.Errorf("unknown buffer %q", s.Arg(Dst))
+	}
+	if dst.Role == Input {
+		return fmt.Errorf("dst is the input %s", dst.Name)
+	}
+	if k.Spec.Kind == kernel.Attention && dst.Symbol() != Tokens {
+		return fmt.Errorf("dst has rows %s, attention runs on sequences of %s", dst.Symbol(), Tokens)
 	}
 	for i, a := range s.Args {
 		if a.Operand != ops[i] {

@@ -39,6 +39,7 @@ checkpoint:             program, kernel, ir, internal/num, internal/nearest, gol
 
 codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
+codegen/arm64:          codegen, kernel, ir, runtime
 codegen/codegentest:    codegen, kernel, ir, internal/num, runtime
 emit:                   program, kernel, ir, codegen, runtime, tokenizer
 

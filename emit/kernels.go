@@ -79,7 +79,12 @@ func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, 
 	table.WriteString("// tiers are the kernel sets of this architecture, best first. Implementations are in the order\n// of module.Kernels.\nvar tiers = []rt.Tier{\n")
 	done := map[kernel.Kernel]string{} // fields of rt.Impl; tiers that share a plan share its code
 	for _, t := range tiers {
-		fmt.Fprintf(&table, "{Name: %q, Features: []string{%s}, Impls: []rt.Impl{\n", t.Name, quoted(t.Backend.Target().Features))
+		target := t.Backend.Target()
+		fmt.Fprintf(&table, "{Name: %q, Features: []string{%s}, ", t.Name, quoted(target.Features))
+		if target.Avoid != nil {
+			fmt.Fprintf(&table, "Avoid: []string{%s}, ", quoted(target.Avoid))
+		}
+		table.WriteString("Impls: []rt.Impl{\n")
 		for i, k := range p.Kernels {
 			one := kernel.Kernel{Spec: k.Spec, Plan: t.Plans[i]}
 			if _, ok := done[one]; !ok {

@@ -30,6 +30,9 @@ type Target struct {
 	GOARCH string
 	// Features are the CPU features that the tier may use.
 	Features []string
+	// Avoid are traits of CPUs, by the names of package rt, on which the tier is not chosen by
+	// itself because the next one is faster.
+	Avoid []string
 	// Registers is the number of vector registers; a register tile, the operands it is
 	// multiplied with and the constants must fit.
 	Registers int
@@ -49,6 +52,7 @@ var targets = []Target{
 		Name:      "amd64/avx512bf16",
 		GOARCH:    "amd64",
 		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16"},
+		Avoid:     []string{"half-rate VDPBF16PS"},
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "vdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Pairs: true, Mul: fused},

@@ -5,9 +5,9 @@ package rt
 // holds up the garbage collector for ever. So kernels are called through functions that have a
 // stack check, which must not be inlined, and a call does a bounded amount of work.
 
-// callMACs bounds the multiply-accumulates of one call: 70 µs at the 120 G/s of a core with
-// AVX-512.
-const callMACs = 8 << 20
+// callMACs bounds the multiply-accumulates of one call: 90 µs at 115 GFLOP/s, the f32 rate of a
+// core with AVX-512 (docs/tuning.md).
+const callMACs = 5 << 20
 
 //go:noinline
 func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }

@@ -43,7 +43,7 @@ func Open(mod *Module, path string, o Options) (*Model, error) {
 	if err := checkModule(mod); err != nil {
 		return nil, err
 	}
-	tier, rejected, err := chooseTier(mod, o.Kernels)
+	tier, rejected, err := chooseTier(mod, o.Kernels, hasTrait)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,10 @@ type Tier struct {
 	Name string
 	// Features must all be present on the CPU and enabled by the operating system.
 	Features []string
-	Impls    []Impl // by index of Module.Kernels
+	// Avoid are traits of CPUs on which the tier is slower than the next one: there it runs only
+	// when it is asked for.
+	Avoid []string
+	Impls []Impl // by index of Module.Kernels
 }
 
 // Impl is how a tier does one kernel. The functions that belong to other kinds are nil.

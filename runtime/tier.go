@@ -2,6 +2,7 @@ package rt
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,8 +16,9 @@ type Rejected struct{ Tier, Reason string }
 
 func (r Rejected) String() string { return r.Tier + ": " + r.Reason }
 
-// chooseTier returns the first tier of mod that can run here, or the one that want names.
-func chooseTier(mod *Module, want string) (Tier, []Rejected, error) {
+// chooseTier returns the first tier of mod that can run here and avoids no trait that the CPU has, or
+// the one that want names.
+func chooseTier(mod *Module, want string, has func(trait string) bool) (Tier, []Rejected, error) {
 	var rejected []Rejected
 	var usable []Tier
 	for _, t := range mod.Tiers {
@@ -27,15 +29,21 @@ func chooseTier(mod *Module, want string) (Tier, []Rejected, error) {
 		usable = append(usable, t)
 	}
 	usable = append(usable, portableTier(mod))
-	if want == "" {
-		want = usable[0].Name
+	for i := 0; want == ""; i++ { // the portable tier avoids nothing
+		if trait, avoided := avoids(usable[i], has); avoided {
+			rejected = append(rejected, Rejected{usable[i].Name, "slower than the next on this CPU (" + trait + ")"})
+		} else {
+			want = usable[i].Name
+		}
 	}
 	for i, t := range usable {
 		if t.Name != want {
 			continue
 		}
 		for _, u := range usable[:i] {
-			rejected = append(rejected, Rejected{u.Name, "the options ask for " + want})
+			if _, avoided := avoids(u, has); !avoided {
+				rejected = append(rejected, Rejected{u.Name, "the options ask for " + want})
+			}
 		}
 		for _, u := range usable[i+1:] {
 			rejected = append(rejected, Rejected{u.Name, want + " is better"})
@@ -54,4 +62,13 @@ func chooseTier(mod *Module, want string) (Tier, []Rejected, error) {
 		text += " (" + strings.Join(reasons, "; ") + ")"
 	}
 	return Tier{}, nil, ErrOptions{text}
+}
+
+// avoids returns the trait for which a tier is not chosen by itself.
+func avoids(t Tier, has func(string) bool) (trait string, avoided bool) {
+	i := slices.IndexFunc(t.Avoid, has)
+	if i < 0 {
+		return "", false
+	}
+	return t.Avoid[i], true
 }

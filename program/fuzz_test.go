@@ -9,10 +9,9 @@ import (
 // FuzzParseProgram: Parse and Verify do not panic, and what Parse accepts prints as a text that it
 // reads back as the same.
 func FuzzParseProgram(f *testing.F) {
-	for _, name := range programs {
-		f.Add(read(f, name))
-	}
-	f.Add("program @g() {\n  weight w = f32[4,2] [n][k]\n    rope sin theta=1e4 headdim=4 positions=4\n  weight t = i8[3] [n]\n    blob tokenizer\n  buffer x = temp f32[T,8] @4\n}\n")
+	f.Add(norms) // small, because the fuzzer minimizes every text that reaches new code
+	f.Add(attention)
+	f.Add("program @g() {\n  weight w = f32[4,2] [n][k] interleave=2\n    part zeros [4,2]\n  weight r = f32[4,2] [n][k]\n    rope sin theta=1e4 headdim=4 positions=4\n  weight t = i8[3] [n]\n    blob tokenizer\n  buffer x = temp f32[T,8] @4\n}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := program.Parse(text)
 		if err != nil {

@@ -48,6 +48,9 @@ func Check(s Spec, p Plan) error {
 	if p.MicroM < 1 || p.MicroM > t.MaxMicroM {
 		return bad("micro has %d rows, %s allows 1..%d", p.MicroM, t.Name, t.MaxMicroM)
 	}
+	if inst.Lanes == 4 && inst.TileVectors(s.Weight, p.MicroM) == 0 {
+		return bad("a tile of %d rows does not fit %d registers", p.MicroM, t.Registers)
+	}
 	if p.BlockM%p.MicroM != 0 {
 		return bad("block of %d rows is not a multiple of micro %d", p.BlockM, p.MicroM)
 	}

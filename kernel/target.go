@@ -18,6 +18,9 @@ type Inst struct {
 	// Pairs: the instruction does two steps of K at once, the odd one first, on factors that are
 	// packed as bf16.
 	Pairs bool
+	// Rows is the number of rows that the instruction multiplies, 0 for one. Packed rows of such an
+	// instruction lie interleaved, 4 steps of K at a time, as bf16.
+	Rows int
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
 }
@@ -69,6 +72,14 @@ var targets = []Target{
 		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused}},
 		MaxMicroM: 12,
 		L2:        1 << 20,
+	},
+	{
+		Name:      "arm64/neon",
+		GOARCH:    "arm64",
+		Registers: vectors128,
+		Insts:     []Inst{{Name: "fmla", Lanes: 4, Math: both, Mul: fused}},
+		MaxMicroM: 8,
+		L2:        1 << 19,
 	},
 	{
 		Name:      "generic",

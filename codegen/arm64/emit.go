@@ -46,8 +46,11 @@ func (u *unit) text() (string, []string) {
 // emitter writes one function. The first error stays in err; everything after it is ignored.
 type emitter struct {
 	u      *unit
+	f      codegen.Func
+	body   strings.Builder
 	args   gpr
-	consts gpr // address of the unit's constants
+	consts gpr  // address of the unit's constants
+	loads  bool // constants
 	labels int
 	err    error
 	lines  int // instructions so far, for messages
@@ -95,12 +98,9 @@ func (p *pool) take(e *emitter, name string) uint8 {
 }
 
 func (u *unit) function(f codegen.Func) *emitter {
-	e := &emitter{u: u}
+	e := &emitter{u: u, f: f}
 	e.vecs, e.gprs = newPools()
-	fmt.Fprintf(&u.asm, "// func %s(a *%s)\nTEXT ·%s(SB), NOSPLIT, $0-8\n", f.Name, f.Args, f.Name)
 	e.args, e.consts = e.gp("args"), e.gp("consts")
-	e.line("MOVD a+0(FP), %s", e.args)
-	e.line("MOVD $%sConst<>(SB), %s", u.symbol, e.consts)
 	return e
 }
 
@@ -115,7 +115,7 @@ func (r gpr) String() string { return fmt.Sprintf("R%d", uint8(r)) }
 // line writes one instruction in the syntax of the Go assembler.
 func (e *emitter) line(format string, args ...any) {
 	e.lines++
-	fmt.Fprintf(&e.u.asm, "\t"+format+"\n", args...)
+	fmt.Fprintf(&e.body, "\t"+format+"\n", args...)
 }
 
 // op writes one vector instruction as a word, and watches over the registers.
@@ -151,7 +151,16 @@ func (e *emitter) op(name string, o operands) {
 	e.line("WORD $0x%08x // %s", w, row.gnu(o))
 }
 
-func (e *emitter) ret() { e.line("RET") }
+// ret ends the function and appends it to the unit.
+func (e *emitter) ret() {
+	e.line("RET")
+	fmt.Fprintf(&e.u.asm, "// func %s(a *%s)\nTEXT ·%s(SB), NOSPLIT, $0-8\n", e.f.Name, e.f.Args, e.f.Name)
+	fmt.Fprintf(&e.u.asm, "\tMOVD a+0(FP), %s\n", e.args)
+	if e.loads {
+		fmt.Fprintf(&e.u.asm, "\tMOVD $%sConst<>(SB), %s\n", e.u.symbol, e.consts)
+	}
+	e.u.asm.WriteString(e.body.String() + "\n")
+}
 
 // scope gives back the registers that body takes.
 func (e *emitter) scope(body func()) {
@@ -198,20 +207,20 @@ func (e *emitter) release() { e.held = 0 }
 
 // General instructions, destination first.
 
-func (e *emitter) mov(d, n gpr)               { e.line("MOVD %s, %s", n, d) }
-func (e *emitter) movi(d gpr, n int)          { e.line("MOVD $%d, %s", n, d) }
-func (e *emitter) ld(d, base gpr, off int)    { e.line("MOVD %d(%s), %s", off, base, d) }
-func (e *emitter) ldInt32(d, base gpr)        { e.line("MOVW (%s), %s", base, d) }
-func (e *emitter) add(d, n, m gpr)            { e.line("ADD %s, %s, %s", m, n, d) }
-func (e *emitter) addi(d, n gpr, i int)       { e.line("ADD $%d, %s, %s", i, n, d) }
-func (e *emitter) sub(d, n, m gpr)            { e.line("SUB %s, %s, %s", m, n, d) }
-func (e *emitter) andi(d, n gpr, i int)       { e.line("AND $%d, %s, %s", i, n, d) }
-func (e *emitter) eori(d, n gpr, i int)       { e.line("EOR $%d, %s, %s", i, n, d) }
-func (e *emitter) lsl(d, n gpr, i int)        { e.line("LSL $%d, %s, %s", i, n, d) }
-func (e *emitter) lsr(d, n gpr, i int)        { e.line("LSR $%d, %s, %s", i, n, d) }
-func (e *emitter) mul(d, n, m gpr)            { e.line("MUL %s, %s, %s", m, n, d) }
-func (e *emitter) cmp(n, m gpr)               { e.line("CMP %s, %s", m, n) }
-func (e *emitter) cmpi(n gpr, i int)          { e.line("CMP $%d, %s", i, n) }
+func (e *emitter) mov(d, n gpr)                  { e.line("MOVD %s, %s", n, d) }
+func (e *emitter) movi(d gpr, n int)             { e.line("MOVD $%d, %s", n, d) }
+func (e *emitter) ld(d, base gpr, off int)       { e.line("MOVD %d(%s), %s", off, base, d) }
+func (e *emitter) ldInt32(d, base gpr)           { e.line("MOVW (%s), %s", base, d) }
+func (e *emitter) add(d, n, m gpr)               { e.line("ADD %s, %s, %s", m, n, d) }
+func (e *emitter) addi(d, n gpr, i int)          { e.line("ADD $%d, %s, %s", i, n, d) }
+func (e *emitter) sub(d, n, m gpr)               { e.line("SUB %s, %s, %s", m, n, d) }
+func (e *emitter) andi(d, n gpr, i int)          { e.line("AND $%d, %s, %s", i, n, d) }
+func (e *emitter) eori(d, n gpr, i int)          { e.line("EOR $%d, %s, %s", i, n, d) }
+func (e *emitter) lsl(d, n gpr, i int)           { e.line("LSL $%d, %s, %s", i, n, d) }
+func (e *emitter) lsr(d, n gpr, i int)           { e.line("LSR $%d, %s, %s", i, n, d) }
+func (e *emitter) mul(d, n, m gpr)               { e.line("MUL %s, %s, %s", m, n, d) }
+func (e *emitter) cmp(n, m gpr)                  { e.line("CMP %s, %s", m, n) }
+func (e *emitter) cmpi(n gpr, i int)             { e.line("CMP $%d, %s", i, n) }
 func (e *emitter) csel(cond string, d, n, m gpr) { e.line("CSEL %s, %s, %s, %s", cond, n, m, d) }
 
 // branch jumps to label when cond (LT, GE, EQ …) holds of the last comparison.
@@ -224,10 +233,10 @@ func (e *emitter) label(name string) string {
 	return fmt.Sprintf("%s%d", name, e.labels)
 }
 
-func (e *emitter) bind(label string) { fmt.Fprintf(&e.u.asm, "%s:\n", label) }
+func (e *emitter) bind(label string) { fmt.Fprintf(&e.body, "%s:\n", label) }
 
 // align pads so that the loop that follows starts a fetch line.
-func (e *emitter) align() { fmt.Fprint(&e.u.asm, "\tPCALIGN $32\n") }
+func (e *emitter) align() { fmt.Fprint(&e.body, "\tPCALIGN $32\n") }
 
 // arg loads a field of the argument block.
 func (e *emitter) arg(name string, offset uintptr) gpr {
@@ -275,6 +284,7 @@ func (e *emitter) times(n gpr, body func()) {
 
 // words returns the offset of a vector of constants.
 func (e *emitter) words(w [4]uint32) int {
+	e.loads = true
 	offset, ok := e.u.words[w]
 	if !ok {
 		offset = 4 * len(e.u.consts)

@@ -72,3 +72,15 @@ func (e *emitter) silu(x vec, temps []vec) {
 	e.fadd(t, t, temps[0])
 	e.fdiv(x, x, t)
 }
+
+// tanh sets x to 1 − 2/(1+e²ˣ). The error is absolute, about one unit in the last place of 1.
+func (e *emitter) tanh(x vec, temps []vec) {
+	e.fadd(x, x, x)
+	e.exp(x, temps)
+	one, two := temps[0], temps[1]
+	e.constF32(one, 1)
+	e.constF32(two, 2)
+	e.fadd(x, x, one)
+	e.fdiv(x, two, x)
+	e.fsub(x, one, x)
+}

@@ -54,6 +54,9 @@ var insts = []inst{
 	{name: "SHLL", syntax: "shll v{d}.4s, v{n}.4h, #16", base: 0x2e613800, form: formDN},
 	{name: "SHRN", syntax: "shrn v{d}.4h, v{n}.4s, #{i}", base: 0x0f008400, form: formShr, size: 16},
 
+	{name: "BFCVTN", syntax: "bfcvtn v{d}.4h, v{n}.4s", base: 0x0ea16800, form: formDN, feature: bf16Feature},
+	{name: "BFMMLA", syntax: "bfmmla v{d}.4s, v{n}.8h, v{m}.8h", base: 0x6e40ec00, form: formDNM, use: adds, feature: bf16Feature},
+
 	{name: "ZERO", syntax: "movi v{d}.2d, #0", base: 0x6f00e400, form: formNone},
 	{name: "DUP", syntax: "dup v{d}.4s, v{n}.s[0]", base: 0x4e040400, form: formDN},
 	{name: "DUPs1", syntax: "mov s{d}, v{n}.s[1]", base: 0x5e0c0400, form: formDN},
@@ -122,6 +125,8 @@ func (e *emitter) ushr(d, n vec, bits int)       { e.shift("USHR", d, n, bits) }
 func (e *emitter) sshr(d, n vec, bits int)       { e.shift("SSHR", d, n, bits) }
 func (e *emitter) shll(d, n vec)                 { e.dn("SHLL", d, n) }
 func (e *emitter) shrn(d, n vec, bits int)       { e.shift("SHRN", d, n, bits) }
+func (e *emitter) bfcvtn(d, n vec)               { e.dn("BFCVTN", d, n) }
+func (e *emitter) bfmmla(d, n, m vec)            { e.dnm("BFMMLA", d, n, m) }
 func (e *emitter) zero(d vec)                    { e.op("ZERO", operands{d: uint8(d)}) }
 func (e *emitter) dup(d, n vec)                  { e.dn("DUP", d, n) }
 func (e *emitter) upperS(d, n vec)               { e.dn("DUPs1", d, n) }
@@ -142,8 +147,10 @@ func (e *emitter) strH(d vec, base gpr, off int) { e.mem("STRh", d, base, off) }
 
 func (e *emitter) vmov(d, n vec) { e.vorr(d, n, n) }
 
-func (e *emitter) dn(name string, d, n vec)     { e.op(name, operands{d: uint8(d), n: uint8(n)}) }
-func (e *emitter) dnm(name string, d, n, m vec) { e.op(name, operands{uint8(d), uint8(n), uint8(m), 0}) }
+func (e *emitter) dn(name string, d, n vec) { e.op(name, operands{d: uint8(d), n: uint8(n)}) }
+func (e *emitter) dnm(name string, d, n, m vec) {
+	e.op(name, operands{uint8(d), uint8(n), uint8(m), 0})
+}
 func (e *emitter) shift(name string, d, n vec, bits int) {
 	e.op(name, operands{d: uint8(d), n: uint8(n), i: bits})
 }

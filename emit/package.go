@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/bertc/bertc/heads"
 	"github.com/bertc/bertc/program"
 	rt "github.com/bertc/bertc/runtime"
 	"github.com/bertc/bertc/tokenizer"
@@ -38,6 +39,14 @@ type Options struct {
 	WeightBytes []int
 	// VocabSize is the number of rows of the embedding table, MaxPositions the longest sequence.
 	VocabSize, MaxPositions int
+	// Task names the head, as graph/bert does; Labels are the names of its logits and Problem what
+	// their scores are, where it has labels.
+	Task    string
+	Labels  []string
+	Problem string
+	// Pooling and Normalize are what embeddings are made by unless a call says otherwise.
+	Pooling   string
+	Normalize bool
 	// HasTokenizer: the weight file has the blob TokenizerBlob, and the package takes text.
 	HasTokenizer bool
 }
@@ -72,15 +81,13 @@ func Package(p *program.Program, tiers []Tier, o Options) ([]File, error) {
 	}
 	files = append(files, kernels...)
 	files = append(files, File{"program.go", programSource(p, o)})
-	copies := []struct {
+	type copied struct {
 		dir string
 		fs  embed.FS
-	}{{"internal/rt", rt.Source}}
+	}
+	copies := []copied{{"internal/rt", rt.Source}}
 	if o.HasTokenizer {
-		copies = append(copies, struct {
-			dir string
-			fs  embed.FS
-		}{"internal/tokenizer", tokenizer.Source})
+		copies = append(copies, copied{"internal/tokenizer", tokenizer.Source}, copied{"internal/heads", heads.Source})
 	}
 	for _, c := range copies {
 		fs, err := copySource(c.dir, c.fs)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bertc/bertc/autotune"
+	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/hw"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/ir"
@@ -18,13 +19,14 @@ import (
 
 // modelOptions are the flags of every command that compiles.
 type modelOptions struct {
-	model, dtype string
-	targets      []string
+	model, dtype, task string
+	targets            []string
 }
 
 func (o *modelOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.model, "model", "", "model directory: config.json, *.safetensors, tokenizer.json")
 	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: bf16 or f32 (default: bf16 for 16-bit checkpoints, f32 for f32)")
+	c.Flags().StringVar(&o.task, "task", "", "head to compile: "+bert.TaskNames()+" (default: what config.json names)")
 }
 
 // math returns the dtype that the flag names, 0 for the default.
@@ -49,7 +51,7 @@ func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, ir.DType, error)
 	if err != nil {
 		return nil, 0, err
 	}
-	m, err := pipeline.Open(o.model)
+	m, err := pipeline.OpenTask(o.model, bert.Task(o.task))
 	if err != nil {
 		return nil, 0, err
 	}

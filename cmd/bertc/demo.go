@@ -63,12 +63,11 @@ say how long each stage took and where the package lies.`,
 			fmt.Fprintf(w, "%-34s %8s\n", "go build", d.BuildTime.Round(time.Millisecond))
 			fmt.Fprintf(w, "%-34s %8s\n\n", "open the weight file", d.Hello.OpenTime.Round(time.Microsecond))
 			for _, text := range demoTexts {
-				var took time.Duration
-				err := d.Do(pipeline.Request{Fill: true, Text: text, TopK: 4}, func(r pipeline.Response) error {
-					took = r.Took
-					return showMasks(w, text, r.Masks)
-				})
+				masks, took, err := d.FillMask(text, 4)
 				if err != nil {
+					return err
+				}
+				if err := showMasks(w, text, masks); err != nil {
 					return err
 				}
 				fmt.Fprintf(w, "  in %s\n", took.Round(time.Microsecond))

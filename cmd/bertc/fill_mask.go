@@ -49,13 +49,11 @@ and sequence, as Hugging Face's fill-mask pipeline gives them.`,
 			n := 0
 			fill := func(text string) error {
 				n++
-				err := d.Do(pipeline.Request{Fill: true, Text: text, TopK: topK}, func(r pipeline.Response) error {
-					return show(c.OutOrStdout(), text, r.Masks)
-				})
+				masks, _, err := d.FillMask(text, topK)
 				if err != nil {
 					return fmt.Errorf("text %d: %w", n, err)
 				}
-				return nil
+				return show(c.OutOrStdout(), text, masks)
 			}
 			if len(texts) == 0 {
 				return eachLine(c.InOrStdin(), fill)

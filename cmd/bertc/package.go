@@ -27,6 +27,9 @@ func (o *packageOptions) check() error {
 	if (o.model == "") == (o.dir == "") {
 		return fmt.Errorf("name either --model (a checkpoint) or --package (a generated package)")
 	}
+	if o.dir != "" && o.task != "" {
+		return fmt.Errorf("--task %q: the head of a generated package is fixed, use --model", o.task)
+	}
 	if o.dir != "" && o.dtype != "" {
 		return fmt.Errorf("--dtype %q: the numerics of a generated package are fixed, use --model", o.dtype)
 	}

@@ -74,7 +74,7 @@ func (o *packageOptions) eval(c *cobra.Command, b pipeline.Batch, outputs []stri
 	defer m.Close()
 	var logits []float32
 	return pipeline.Run(pipeline.Encoder{
-		HiddenSize: m.Config.HiddenSize, VocabSize: m.Config.EmbeddingRows, MaxTokens: bert.MaxTokens,
+		HiddenSize: m.Config.HiddenSize, VocabSize: m.Config.EmbeddingRows, LogitsSize: m.Config.Outputs(), MaxTokens: bert.MaxTokens,
 		Encode: func(b pipeline.Batch) (hidden []float32, err error) {
 			hidden, logits, err = m.Eval(b, math, len(outputs) > 1 || outputs[0] == pipeline.OutLogits)
 			return hidden, err

@@ -27,6 +27,7 @@ internal/arch:          -
 models:                 -
 runtime:                -
 tokenizer:              -
+heads:                  -
 
 ir:                     internal/num
 ir/irtest:              ir, internal/num
@@ -41,7 +42,7 @@ codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
 codegen/codegentest:    codegen, kernel, ir, internal/num, runtime
-emit:                   program, kernel, ir, codegen, runtime, tokenizer
+emit:                   program, kernel, ir, codegen, runtime, tokenizer, heads
 
 internal/html:          program
 internal/pipeline:      *, golang.org/x/mod

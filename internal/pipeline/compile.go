@@ -22,6 +22,7 @@ import (
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/codegen/amd64"
 	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/heads"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
@@ -179,6 +180,8 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	eo := emit.Options{
 		Package: r.Package, ImportPath: r.ImportPath, Version: Version(), Checkpoint: m.Name, ID: id,
 		VocabSize: m.Config.EmbeddingRows, MaxPositions: m.Config.MaxPositionEmbeddings,
+		Task: string(m.Task()), Labels: m.Config.Labels, Problem: string(m.Config.ProblemType),
+		Pooling:      string(heads.PoolMean),
 		HasTokenizer: m.Tokenizer != nil, Facts: facts(m, o.Math, emitters),
 	}
 	for _, w := range r.Manifest.Weights {

@@ -55,16 +55,15 @@ type Hello struct {
 	HiddenSize   int
 	VocabSize    int
 	MaxPositions int
-	HasHead      bool
-	HasText      bool
+	LogitsSize   int      // 0 without a head
+	Tasks        []string // the methods on text, by the names of Driver.Call
 }
 
-// Request is one call: FillMask of Text when Fill is set; otherwise Encode of IDs when there are
-// any, and then Logits of Rows, tokens of the last batch, in blocks.
+// Request is one call: a method on text when Task names one; otherwise Encode of IDs when there
+// are any, and then Logits of Rows, tokens of the last batch, in blocks.
 type Request struct {
-	Fill bool
-	Text string
-	TopK int
+	Task            string
+	Inputs, Options []byte // JSON
 
 	IDs, Positions, Offsets []int32
 	Rows                    []int32
@@ -78,18 +77,12 @@ type Response struct {
 	More   bool
 	Hidden []float32
 	Logits []float32
-	Masks  [][]Candidate
-	Steps  []StepResult
-	Took   time.Duration // inside the package
-	Allocs uint64        // heap objects that the call allocated
-}
-
-// Candidate is a proposal for one mask, with the JSON names of Hugging Face's pipeline.
-type Candidate struct {
-	Score    float64 `json:"score"`
-	Token    int32   `json:"token"`
-	TokenStr string  `json:"token_str"`
-	Sequence string  `json:"sequence"`
+	// Results and Failed are of a method on text, one for each input: JSON, or the error.
+	Results [][]byte
+	Failed  []string
+	Steps   []StepResult
+	Took    time.Duration // inside the package
+	Allocs  uint64        // heap objects that the call allocated
 }
 
 // StepResult is what one step wrote: rows of the step's result buffer.
@@ -281,7 +274,7 @@ func readPackage(dir string) (generated, error) {
 func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin string, err error) {
 	var src bytes.Buffer
 	err = driverTemplate.Execute(&src, map[string]any{
-		"ImportPath": pkg.ImportPath, "HasHead": pkg.has("fill_mask.go") || hasLogits(dir), "HasText": pkg.has("fill_mask.go"),
+		"ImportPath": pkg.ImportPath, "HasHead": hasLogits(dir), "Methods": methods(pkg),
 	})
 	if err != nil {
 		return "", err

@@ -13,7 +13,7 @@ import (
 // The outputs of Run, by the names of their tensors.
 const (
 	OutHidden = "last_hidden_state" // f32 [B, S, hidden_size]
-	OutLogits = "logits"            // f32 [B, S, rows of the embedding table]
+	OutLogits = "logits"            // f32 [B, S, logits of the head]
 )
 
 // Encoder computes packed batches; a Driver or the interpreter behind a function.
@@ -22,6 +22,7 @@ const (
 // the tokens of the last batch, in order and in blocks of whole rows.
 type Encoder struct {
 	HiddenSize, VocabSize int
+	LogitsSize            int // 0 without a head
 	MaxTokens             int
 	Encode                func(b Batch) ([]float32, error)
 	Logits                func(b Batch, f func([]float32) error) error
@@ -30,7 +31,7 @@ type Encoder struct {
 // Encoder returns d as an Encoder of batches of maxTokens.
 func (d *Driver) Encoder(maxTokens int) Encoder {
 	return Encoder{
-		HiddenSize: d.Hello.HiddenSize, VocabSize: d.Hello.VocabSize, MaxTokens: maxTokens,
+		HiddenSize: d.Hello.HiddenSize, VocabSize: d.Hello.VocabSize, LogitsSize: d.Hello.LogitsSize, MaxTokens: maxTokens,
 		Encode: func(b Batch) (hidden []float32, err error) {
 			err = d.Do(Request{IDs: b.IDs, Positions: b.Positions, Offsets: b.Offsets}, func(r Response) error {
 				hidden = r.Hidden
@@ -53,7 +54,10 @@ func (d *Driver) Encoder(maxTokens int) Encoder {
 func Run(e Encoder, b Batch, outputs []string, path string) error {
 	var infos []checkpoint.Info
 	for _, name := range outputs {
-		width := map[string]int{OutHidden: e.HiddenSize, OutLogits: e.VocabSize}[name]
+		if name == OutLogits && e.LogitsSize == 0 {
+			return fmt.Errorf("--outputs %s: the model has no head: it makes no logits", name)
+		}
+		width := map[string]int{OutHidden: e.HiddenSize, OutLogits: e.LogitsSize}[name]
 		if width == 0 {
 			return fmt.Errorf("--outputs %q: unknown output (known: %s, %s)", name, OutHidden, OutLogits)
 		}

@@ -42,11 +42,17 @@ func Check(s Spec, p Plan) error {
 	if inst.Pairs && s.Kind == Gemm && s.Weight != ir.BF16 {
 		return bad("%s needs bf16 weights", inst.Name)
 	}
+	if inst.Rows > 1 && (s.Kind != Gemm || s.Weight != ir.BF16) {
+		return bad("%s is for matmuls with bf16 weights", inst.Name)
+	}
 	if p.MicroN != PanelN {
 		return bad("micro has %d columns, a weight panel has %d", p.MicroN, PanelN)
 	}
 	if p.MicroM < 1 || p.MicroM > t.MaxMicroM {
 		return bad("micro has %d rows, %s allows 1..%d", p.MicroM, t.Name, t.MaxMicroM)
+	}
+	if inst.Rows > 1 && p.MicroM%inst.Rows != 0 {
+		return bad("micro has %d rows, %s takes %d at a time", p.MicroM, inst.Name, inst.Rows)
 	}
 	if inst.Lanes == 4 && inst.TileVectors(s.Weight, p.MicroM) == 0 {
 		return bad("a tile of %d rows does not fit %d registers", p.MicroM, t.Registers)

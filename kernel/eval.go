@@ -104,10 +104,7 @@ func (g *gemmEval) tile(a []float32, row, h, group, n int) []float32 {
 		for r := range h {
 			x := a[(row+r)*kPad : (row+r+1)*kPad]
 			for c := range PanelN {
-				acc := float32(0)
-				for k := range g.inst.steps(kPad) {
-					acc = g.inst.Mul(acc, x[k], w[g.offN[c]+g.offK[k]])
-				}
+				acc := g.inst.sum(x, func(k int) float32 { return w[g.offN[c]+g.offK[k]] })
 				if s.Epilogue.Has(Bias) {
 					acc += g.in.Bias[(group+p)*PanelN+c]
 				}
@@ -201,6 +198,21 @@ func checkKind(k Kernel, kind Kind) error {
 		return fmt.Errorf("eval %s: the spec is a %s", kind, k.Spec.Kind)
 	}
 	return Check(k.Spec, k.Plan)
+}
+
+// sum returns Σ a[k]·b(k) as the instruction does it.
+func (i Inst) sum(a []float32, b func(k int) float32) float32 {
+	acc := float32(0)
+	if i.Quad != nil {
+		for k := 0; k < len(a); k += 4 {
+			acc = i.Quad(acc, [4]float32(a[k:]), [4]float32{b(k), b(k + 1), b(k + 2), b(k + 3)})
+		}
+		return acc
+	}
+	for k := range i.steps(len(a)) {
+		acc = i.Mul(acc, a[k], b(k))
+	}
+	return acc
 }
 
 // steps yields the steps 0..n−1 of a sum in the instruction's order. The missing half of a last

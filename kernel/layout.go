@@ -33,6 +33,9 @@ const (
 	PadVector Layout = "[n/32][n32]" // a vector that is read 32 columns at a time
 )
 
+// PairedRows is the layout of packed rows for an instruction that multiplies two rows at a time.
+const PairedRows Layout = "[m/2][k/4][m2][k4]"
+
 // PanelN is the number of columns of a weight panel, the unit of work of a matmul.
 const PanelN = 32
 

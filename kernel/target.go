@@ -23,6 +23,9 @@ type Inst struct {
 	Rows int
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
+	// Quad returns acc plus the products of 4 steps of K; nil does them one by one with Mul. The
+	// epilogue has Mul in both cases.
+	Quad func(acc float32, a, b [4]float32) float32
 }
 
 // Target is an instruction-set tier that kernels are emitted for.
@@ -72,6 +75,18 @@ var targets = []Target{
 		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused}},
 		MaxMicroM: 12,
 		L2:        1 << 20,
+	},
+	{
+		Name:      "arm64/bf16",
+		GOARCH:    "arm64",
+		Features:  []string{"FEAT_BF16"},
+		Registers: vectors128,
+		Insts: []Inst{
+			{Name: "bfmmla", Lanes: 4, Math: []ir.DType{ir.BF16}, Rows: 2, Mul: fused, Quad: bfQuad},
+			{Name: "fmla", Lanes: 4, Math: both, Mul: fused},
+		},
+		MaxMicroM: 12,
+		L2:        1 << 19,
 	},
 	{
 		Name:      "arm64/neon",

@@ -26,6 +26,9 @@ var _ codegen.Backend = (*Backend)(nil)
 // New returns the backend of the tier "arm64/neon", which every 64-bit Arm processor runs.
 func New() *Backend { return newTier("arm64/neon") }
 
+// NewBF16 returns the backend of the tier "arm64/bf16", which multiplies bf16 by BFMMLA.
+func NewBF16() *Backend { return newTier("arm64/bf16") }
+
 func newTier(name string) *Backend {
 	t, ok := kernel.LookupTarget(name)
 	if !ok {

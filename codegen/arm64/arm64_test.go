@@ -30,6 +30,7 @@ func TestConformance(t *testing.T) {
 		cpu     string
 	}{
 		{New(), "cortex-a53"},
+		{NewBF16(), "max,sve=off"},
 	} {
 		t.Run(tier.backend.Target().Name, func(t *testing.T) {
 			codegentest.Run(t, tier.backend, emulated(t, tier.cpu))

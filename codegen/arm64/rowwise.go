@@ -18,12 +18,12 @@ type rows struct {
 	spec     kernel.Spec
 	count    uintptr // offset of Rows in the arguments
 	src, dst gpr
-	gamma    gpr // with a norm
-	beta     gpr // with Spec.Beta
-	round    ir.DType
-	// write stores count elements of x at column at of the row at dst; nil stores them in out.
-	out ir.DType
-	pad int // zeros are written from K up to this column
+	gamma    gpr      // with a norm
+	beta     gpr      // with Spec.Beta
+	round    ir.DType // rounded to this before it is written
+	out      ir.DType
+	pad      int  // zeros are written from K up to this column
+	pairs    bool // of rows lie interleaved, 4 columns of bf16 at a time (see matrix.go)
 	// next moves src and dst to the next row.
 	next func()
 }
@@ -58,6 +58,18 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 	r.next = func() {
 		e.add(r.src, r.src, srcStride)
 		e.addi(r.dst, r.dst, 4*s.KPad())
+	}
+	if e.newProduct(k, s.Weight, 0).unit() > 1 {
+		// Storing rounds. The second row of a pair begins 8 bytes after the first.
+		r.pairs, r.round, r.out = true, ir.F32, ir.BF16
+		step, pair := e.gp("step"), e.gp("pair")
+		e.movi(step, 8)
+		e.movi(pair, 8*s.KPad())
+		r.next = func() {
+			e.add(r.src, r.src, srcStride)
+			e.add(r.dst, r.dst, step)
+			e.sub(step, pair, step)
+		}
 	}
 	e.rows(r)
 }
@@ -115,7 +127,7 @@ func (e *emitter) rows(r rows) {
 			e.constF32(scale, 1)
 			e.fdiv(scale, scale, acc[0])
 		}
-		streams := []stream{src, {r.dst, r.out.Size()}}
+		streams := []stream{src, {r.dst, r.columnBytes()}}
 		if s.Prologue != kernel.NoPrologue {
 			streams = append(streams, stream{r.gamma, 4})
 		}
@@ -137,7 +149,7 @@ func (e *emitter) rows(r rows) {
 				}
 			}
 			round.to(r.round, x)
-			round.store(r.out, x, r.dst, at, count)
+			e.writeColumns(r, x, r.dst, at, count, round)
 		})
 		e.padRow(r, x, round)
 		r.next()
@@ -153,17 +165,38 @@ func firstLanes(n int) [4]uint32 {
 	return w
 }
 
+// columnBytes is the distance of the columns of a row that is written, on average over 4.
+func (r *rows) columnBytes() int {
+	if r.pairs {
+		return 4
+	}
+	return r.out.Size()
+}
+
+// writeColumns stores count elements of x at column at of a row. A row of a pair always has 4.
+func (e *emitter) writeColumns(r rows, x vec, row gpr, at, count int, round *rounder) {
+	if r.pairs {
+		e.strD(round.narrow(x), row, at*r.columnBytes())
+		return
+	}
+	round.store(r.out, x, row, at, count)
+}
+
 // padRow writes zeros from column K up to column pad.
 func (e *emitter) padRow(r rows, x vec, round *rounder) {
-	if r.pad == r.spec.K {
+	from := r.spec.K
+	if r.pairs {
+		from = roundUp(from, 4)
+	}
+	if r.pad == from {
 		return
 	}
 	e.scope(func() {
 		e.zero(x)
 		end := e.gp("pad")
-		e.addi(end, r.dst, r.spec.K*r.out.Size())
-		e.vectors(r.pad-r.spec.K, 8, []stream{{end, r.out.Size()}}, func(at, _, count int) {
-			round.store(r.out, x, end, at, count)
+		e.addi(end, r.dst, from*r.columnBytes())
+		e.vectors(r.pad-from, 8, []stream{{end, r.columnBytes()}}, func(at, _, count int) {
+			e.writeColumns(r, x, end, at, count, round)
 		})
 	})
 }

@@ -101,18 +101,28 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	r := p.run(t, &b.job)
 	b.check(t, r)
 	return gemmRun{
-		packed: rowsOf(t, b.content(r, a), packedType(u.Plan), rows, s.KPad(), 4*s.KPad()),
+		packed: packedRows(t, b.content(r, a), u.Plan, rows, s.KPad()),
 		out:    rowsOf(t, b.content(r, dst), s.Out, rows, s.N, dstStride),
 	}
 }
 
-// packedType is the type of the elements of packed rows, which are 4·KPad bytes apart always.
-func packedType(p kernel.Plan) ir.DType {
-	t, _ := kernel.LookupTarget(p.Target)
-	if i, _ := t.Inst(p.Inst); i.Pairs {
-		return ir.BF16
+// packedRows returns packed rows, which are 4·KPad bytes apart always, or the pairs of rows of an
+// instruction that multiplies two at a time, which are twice as far apart.
+func packedRows(t testing.TB, content []byte, p kernel.Plan, rows, kPad int) []float32 {
+	target, _ := kernel.LookupTarget(p.Target)
+	inst, _ := target.Inst(p.Inst)
+	switch {
+	case inst.Rows > 1:
+		var out []float32
+		for pair := range kernel.PairedRows.Padded(rows, kPad)[0] / 2 {
+			both := rowsOf(t, content[pair*8*kPad:], ir.BF16, 1, 2*kPad, 8*kPad)
+			out = append(out, kernel.Unpack(kernel.PairedRows, both, 2, kPad)...)
+		}
+		return out[:rows*kPad]
+	case inst.Pairs:
+		return rowsOf(t, content, ir.BF16, rows, kPad, 4*kPad)
 	}
-	return ir.F32
+	return rowsOf(t, content, ir.F32, rows, kPad, 4*kPad)
 }
 
 func checkGemm(t *testing.T, p *program, u unitUnderTest) {

@@ -21,6 +21,7 @@ import (
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/codegen/amd64"
+	"github.com/bertc/bertc/codegen/arm64"
 	"github.com/bertc/bertc/emit"
 	"github.com/bertc/bertc/heads"
 	"github.com/bertc/bertc/ir"
@@ -43,6 +44,8 @@ const planFile = "plan.txt"
 var backends = []func() codegen.Backend{
 	func() codegen.Backend { return amd64.NewBF16() },
 	func() codegen.Backend { return amd64.New() },
+	func() codegen.Backend { return arm64.NewBF16() },
+	func() codegen.Backend { return arm64.New() },
 }
 
 // Architectures returns the names that Options.Architectures takes.

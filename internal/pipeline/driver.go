@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -44,6 +45,9 @@ type DriverOptions struct {
 	MaxTokens int
 	Observe   bool // Encode returns the result of every step
 	Times     bool // Encode returns the time of every step
+	// Emulator is the command that runs the program, for a package that was built for another
+	// architecture; the program is its last argument.
+	Emulator []string
 }
 
 // Hello is the driver's first message.
@@ -158,8 +162,9 @@ func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, err
 }
 
 func (d *Driver) start(ctx context.Context, exe string, o DriverOptions) (err error) {
-	d.cmd = exec.CommandContext(ctx, exe, filepath.Join(d.dir, WeightFile), o.Kernels,
+	command := append(slices.Clone(o.Emulator), exe, filepath.Join(d.dir, WeightFile), o.Kernels,
 		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe), strconv.FormatBool(o.Times))
+	d.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	d.cmd.Stderr = &d.stderr
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return err

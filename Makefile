@@ -65,7 +65,8 @@ test: ## install what the tests need, then lint, test, cross-check and run the e
 .PHONY: deps
 deps: ## install Debian packages (as root) and Go modules
 	@need=""; \
-	for pair in as:binutils objcopy:binutils python3:python3; do \
+	for pair in as:binutils objcopy:binutils aarch64-linux-gnu-as:binutils-aarch64-linux-gnu \
+		qemu-aarch64:qemu-user python3:python3; do \
 		command -v $${pair%:*} > /dev/null || need="$$need $${pair#*:}"; \
 	done; \
 	need=$$(printf '%s\n' $$need | sort -u | tr '\n' ' '); \

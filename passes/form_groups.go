@@ -72,7 +72,7 @@ func findGemm(f *former, v *ir.Value) *members {
 		return nil
 	}
 	m := newMembers(kernel.Gemm, v)
-	if x := v.Args[0]; f.only(x) == v && (slices.Contains(norms, x.Op.Name) || x.Op.Name == "cast") {
+	if x := v.Args[0]; !f.taken[x] && f.only(x) == v && (slices.Contains(norms, x.Op.Name) || x.Op.Name == "cast") {
 		m.in[x] = true
 	}
 	for m.extend(f) {
@@ -193,7 +193,7 @@ func findGather(f *former, v *ir.Value) *members {
 			if other == m.result {
 				other = u.Args[1]
 			}
-			if other == m.result || other.Op.Name != "gather" || f.only(other) != u {
+			if other == m.result || other.Op.Name != "gather" || f.taken[other] || f.only(other) != u {
 				return m
 			}
 			m.in[other] = true

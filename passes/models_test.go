@@ -48,6 +48,10 @@ var flavours = []flavour{
 		c.Positions, c.RopeTheta, c.NumKeyValueHeads = bert.Absolute, 0, 1
 		c.HasMLMHead, c.OutputBias, c.DownBias = false, true, true
 	}},
+	{"pooler_classifier", bert.SequenceClassification, func(c *bert.Config) {
+		c.HasMLMHead, c.Task, c.Labels, c.HasPooler = false, bert.SequenceClassification, []string{"a", "b", "c"}, true
+		c.PoolerBias, c.ClassifierBias = true, true
+	}},
 }
 
 func (f flavour) config() bert.Config {

@@ -11,6 +11,7 @@ package kernel
 //     first-level cache, and more of them than it has ways evict each other at every step;
 //   - streams: each row of the tile is a stream of memory, and the processor prefetches about
 //     eight of them;
+//   - on targets with a table of machines, these three are what a tile takes on each (machine.go);
 //   - repacking: each work item packs its rows again, 1/(columns of the item) of its products;
 //   - streaming: the weights are read once per BlockM rows;
 //   - tails: blocks that are much larger than a typical batch leave workers idle, so plans of
@@ -27,6 +28,26 @@ func Cost(s Spec, p Plan) float64 {
 	if !ok {
 		return 0
 	}
+	cost := 0.0
+	if len(t.Machines) > 0 {
+		for _, m := range t.Machines {
+			cost += m.tileCost(s, inst, p.MicroM) / float64(len(t.Machines))
+		}
+	} else {
+		cost = tileCost(s, inst, p)
+	}
+	if s.Kind == Attention {
+		cost += 8/float64(p.BlockM) + 32/float64(p.BlockN)*0.1 + float64(p.BlockN)/4096
+		return cost + float64(p.BlockM)/4096
+	}
+	cost += 16 / float64(p.BlockN*PanelN)
+	cost += 2 / float64(p.BlockM)
+	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
+	return cost
+}
+
+// tileCost is the part of Cost that a register tile makes, on targets without a table of machines.
+func tileCost(s Spec, inst Inst, p Plan) float64 {
 	vecs := float64(p.MicroN) / float64(inst.Lanes)
 	fma := float64(p.MicroM) * vecs
 	loads := vecs + float64(p.MicroM)
@@ -38,13 +59,6 @@ func Cost(s Spec, p Plan) float64 {
 	if inst.Pairs {
 		cost /= 2
 	}
-	if s.Kind == Attention {
-		cost += 8/float64(p.BlockM) + 32/float64(p.BlockN)*0.1 + float64(p.BlockN)/4096
-		return cost + float64(p.BlockM)/4096
-	}
-	cost += 16 / float64(p.BlockN*PanelN)
-	cost += 2 / float64(p.BlockM)
-	cost += float64(p.BlockM)/2048 + float64(p.BlockN)/1024
 	return cost
 }
 
@@ -63,7 +77,13 @@ func sameSet(rows int, s Spec) int {
 	if s.Kind != Gemm {
 		return 0
 	}
-	return (rows*gcd(4*s.KPad(), setBytes) + setBytes - 1) / setBytes
+	return sharing(rows, 4*s.KPad(), setBytes)
+}
+
+// sharing returns how many of so many lines, stride bytes apart, lie in one set of a cache whose
+// sets repeat after setBytes.
+func sharing(lines, stride, setBytes int) int {
+	return (lines*gcd(stride, setBytes) + setBytes - 1) / setBytes
 }
 
 // Choose returns the legal plan of s on a target with the lowest Cost; the first of equals.

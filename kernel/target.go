@@ -47,6 +47,8 @@ type Target struct {
 	// work item may keep.
 	MaxMicroM int
 	L2        int
+	// Machines are the processors that plans are made for where none has been measured.
+	Machines []Machine
 }
 
 var both = []ir.DType{ir.F32, ir.BF16}
@@ -87,6 +89,7 @@ var targets = []Target{
 		},
 		MaxMicroM: 12,
 		L2:        1 << 19,
+		Machines:  machines("Neoverse V1", "Neoverse V2", "Apple M2"),
 	},
 	{
 		Name:      "arm64/neon",
@@ -95,6 +98,7 @@ var targets = []Target{
 		Insts:     []Inst{{Name: "fmla", Lanes: 4, Math: both, Mul: fused}},
 		MaxMicroM: 8,
 		L2:        1 << 19,
+		Machines:  machines("Cortex-A76", "Neoverse N1", "Apple M1"),
 	},
 	{
 		Name:      "generic",

@@ -353,11 +353,3 @@ func TestTruncatedAnywhere(t *testing.T) {
 		}
 	}
 }
-
-func randomText(r *rand.Rand) string {
-	b := make([]byte, r.IntN(12))
-	for i := range b {
-		b[i] = "ab."[r.IntN(3)]
-	}
-	return string(b)
-}

@@ -110,16 +110,11 @@ func TestProgressWithoutHelpers(t *testing.T) {
 	m := newTestModel(shapes["f32/rmsnorm"], 8)
 	model := m.open(t, Options{Threads: 2})
 	s := newSession(t, model, SessionOptions{})
-	stop := make(chan struct{})
-	defer close(stop)
+	var stop atomic.Bool
+	defer stop.Store(true)
 	for range 4 {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		}()
 	}

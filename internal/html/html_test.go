@@ -243,7 +243,8 @@ func TestDeep(t *testing.T) {
 // TestDeterministic: equal pages are equal bytes.
 func TestDeterministic(t *testing.T) {
 	page := compile(t, tiny(t))
-	if render(t, page) != render(t, page) {
+	first, second := render(t, page), render(t, page)
+	if first != second {
 		t.Error("two pages of one compile differ")
 	}
 }

@@ -29,7 +29,8 @@ func TestEveryOpIsReached(t *testing.T) {
 
 func TestDeterministic(t *testing.T) {
 	for seed := range uint64(20) {
-		if Random(seed).String() != Random(seed).String() {
+		first, second := Random(seed).String(), Random(seed).String()
+		if first != second {
 			t.Fatalf("seed %d gives two graphs", seed)
 		}
 	}

@@ -135,3 +135,12 @@ func TestPlanMemoryRandom(t *testing.T) {
 		t.Errorf("buffers were shared %d times and residuals written in place %d times", reused, inPlace)
 	}
 }
+
+// TestEnsurePlanned: no pass leaves a buffer without a place, so the promise is broken by hand.
+func TestEnsurePlanned(t *testing.T) {
+	p := randomProgram(rand.New(rand.NewPCG(1, 1)))
+	want := fmt.Sprintf("buffer %s has no offset", p.Buffers[0].Name)
+	if err := ensurePlanned(&State{Program: p}); err == nil || err.Error() != want {
+		t.Errorf("the error is %v, want %s", err, want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,9 +26,12 @@ func main() {
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) {
-			err = errors.New("interrupted")
+			err = errors.New(strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1))
 		}
 		fmt.Fprintf(os.Stderr, "bertc: %s\n", err)
+		if errors.As(err, new(failedRecords)) {
+			os.Exit(exitFailed)
+		}
 		os.Exit(exitError)
 	}
 }

@@ -34,8 +34,8 @@ import (
 // WeightFile is the name of the weight file in a generated package.
 const WeightFile = "model.weights"
 
-// manifestFile describes the weight file, and marks a directory as a generated package.
-const manifestFile = "manifest.json"
+// ManifestFile describes the weight file, and marks a directory as a generated package.
+const ManifestFile = "manifest.json"
 
 // planFile is the text of the program.
 const planFile = "plan.txt"
@@ -202,7 +202,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	if err != nil {
 		return err
 	}
-	files = append(files, emit.File{Name: manifestFile, Data: append(manifest, '\n')})
+	files = append(files, emit.File{Name: ManifestFile, Data: append(manifest, '\n')})
 	if r.OwnModule {
 		files = append(files, emit.File{Name: "go.mod", Data: fmt.Appendf(nil, "module %s\n\ngo 1.24\n", r.ImportPath)})
 	}
@@ -323,8 +323,8 @@ func replaceable(dir string) error {
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, manifestFile)); err != nil {
-		return fmt.Errorf("--out %s: exists, is not empty and is not a generated package (it has no %s)", dir, manifestFile)
+	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err != nil {
+		return fmt.Errorf("--out %s: exists, is not empty and is not a generated package (it has no %s)", dir, ManifestFile)
 	}
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -332,7 +332,7 @@ func replaceable(dir string) error {
 		}
 		rel, _ := filepath.Rel(dir, name)
 		if filepath.Ext(name) != ".go" && filepath.Ext(name) != ".s" {
-			if slices.Contains([]string{manifestFile, WeightFile, planFile, "go.mod"}, rel) {
+			if slices.Contains([]string{ManifestFile, WeightFile, planFile, "go.mod"}, rel) {
 				return nil
 			}
 			return fmt.Errorf("--out %s: holds %s, which is not of a generated package", dir, rel)

@@ -264,8 +264,8 @@ func (g generated) has(file string) bool {
 
 func readPackage(dir string) (generated, error) {
 	var g generated
-	if _, err := os.Stat(filepath.Join(dir, manifestFile)); err != nil {
-		return g, fmt.Errorf("%s: not a generated package (no %s)", dir, manifestFile)
+	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err != nil {
+		return g, fmt.Errorf("%s: not a generated package (no %s)", dir, ManifestFile)
 	}
 	cmd := exec.Command("go", "list", "-json=Name,ImportPath,GoFiles,Module", ".")
 	cmd.Dir = dir

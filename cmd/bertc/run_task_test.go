@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRunTask(t *testing.T) {
+	dir, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("私は学校に行きます。", 400)
+	in := "私は学校<MASK|LLM-jp>行きます。\n\nマスクのない文です。\n\xff\n" + long + "\n机の上に本<MASK|LLM-jp>あります。\n"
+	out, err := bertc(t, in, "run", "fill-mask", "--package", dir, "--format", "txt", "--top-k", "1")
+	var failed failedRecords
+	if !errors.As(err, &failed) || failed != (failedRecords{4, 6}) {
+		t.Errorf("got %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	want := []string{`"token_str":"に"`, "the text is empty", "the text has no mask token", "not valid UTF-8 at byte 0", "at most 2048 are allowed", `"token_str":"が"`}
+	if len(lines) != len(want) {
+		t.Fatalf("got %d lines: %.1000s", len(lines), out)
+	}
+	for i, w := range want {
+		if !strings.HasPrefix(lines[i], fmt.Sprintf(`{"record":%d,`, i+1)) || !strings.Contains(lines[i], w) {
+			t.Errorf("line %d: %.300s, want %s", i, lines[i], w)
+		}
+	}
+}
+
+func TestRunTaskErrors(t *testing.T) {
+	dir, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"summarize"}, []string{`"summarize"`, "fill-mask, classify"}},
+		{[]string{"tag"}, []string{"no task tag", "embed, fill-mask"}},
+		{[]string{"embed", "--aggregation", "max"}, []string{"--aggregation", "tag", "embed"}},
+		{[]string{"embed", "--dimensions", "1000"}, []string{"1000", "192"}},
+		{[]string{"embed", "--pooling", "sum"}, []string{`"sum"`}},
+		{[]string{"embed", "--outputs", "logits"}, []string{"--outputs"}},
+		{[]string{"fill-mask", "--out", "x.npy"}, []string{"x.npy"}},
+		{[]string{"embed", "--format", "xml"}, []string{`"xml"`}},
+		{[]string{"embed", "--in", "nowhere.txt"}, []string{"nowhere.txt"}},
+		{[]string{"--top-k", "3"}, []string{"--top-k", "TASK"}},
+		{[]string{}, []string{"--in", "--out"}},
+	} {
+		_, err := bertc(t, "\"a\"\n", append([]string{"run", "--package", dir}, c.args...)...)
+		sentence(t, err, c.want...)
+	}
+}
+
+// TestRunTaskInterrupted stops a job while it runs; the same command then finishes it, and the
+// output has the bytes of a job that was not stopped.
+func TestRunTaskInterrupted(t *testing.T) {
+	dir, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := t.TempDir()
+	var lines strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&lines, "%d番目の文は、%s短いです。\n", i, strings.Repeat("とても", i%7))
+	}
+	in := filepath.Join(tmp, "in.txt")
+	if err := os.WriteFile(in, []byte(lines.String()), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := func(out string) []string {
+		return []string{"run", "embed", "--package", dir, "--in", in, "--out", filepath.Join(tmp, out), "--dimensions", "4"}
+	}
+	if _, err := bertc(t, "", args("whole.jsonl")...); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	partial := filepath.Join(tmp, "cut.jsonl.partial")
+	go func() {
+		for ctx.Err() == nil {
+			if info, err := os.Stat(partial); err == nil && info.Size() > 0 {
+				stop()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	c := root()
+	c.SetArgs(args("cut.jsonl"))
+	c.SetOut(io.Discard)
+	c.SetErr(io.Discard)
+	if err := c.ExecuteContext(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "goes on from there") {
+		t.Fatalf("interrupted: %v", err)
+	}
+	done, err := os.ReadFile(partial)
+	if n := strings.Count(string(done), "\n"); err != nil || n == 0 || n >= 3000 {
+		t.Fatalf("%d records are done, %v", n, err)
+	}
+	if _, err := bertc(t, "", args("cut.jsonl")...); err != nil {
+		t.Fatal(err)
+	}
+	whole, _ := os.ReadFile(filepath.Join(tmp, "whole.jsonl"))
+	cut, _ := os.ReadFile(filepath.Join(tmp, "cut.jsonl"))
+	if strings.Count(string(whole), "\n") != 3000 || string(whole) != string(cut) {
+		t.Errorf("the interrupted job wrote %d bytes, the whole one %d", len(cut), len(whole))
+	}
+}

@@ -5,9 +5,7 @@ package rt
 // holds up the garbage collector for ever. So kernels are called through functions that have a
 // stack check, which must not be inlined, and a call does a bounded amount of work.
 
-// callMACs bounds the multiply-accumulates of one call: 90 µs at 115 GFLOP/s, the f32 rate of a
-// core with AVX-512 (docs/tuning.md).
-const callMACs = 5 << 20
+// callMACs, in cpu_GOARCH.go, bounds the multiply-accumulates of one call to about 100 µs.
 
 //go:noinline
 func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }

@@ -2,6 +2,9 @@
 
 package rt
 
+// callMACs is for kernels in Go, which can be preempted.
+const callMACs = 5 << 20
+
 // pause tells the core that the caller spins, where Go has an instruction for it.
 func pause() {}
 

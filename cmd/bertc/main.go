@@ -60,7 +60,7 @@ file. The package needs nothing but the Go standard library.`,
 	}
 	c.SetFlagErrorFunc(flagError)
 	c.CompletionOptions.HiddenDefaultCmd = true
-	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), tokenizeCommand(),
+	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), evalCommand(), tokenizeCommand(),
 		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), benchCommand(), tuneCommand(), explainCommand())
 	return c
 }

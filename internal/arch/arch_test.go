@@ -48,6 +48,7 @@ internal/html:          program
 internal/pipeline:      *, golang.org/x/mod
 internal/job:           checkpoint, internal/nearest
 internal/metrics:       -
+internal/jglue:         internal/metrics
 internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, ir, internal/num
 internal/bench:         internal/pipeline, internal/hw, codegen/amd64, program, kernel, runtime
 autotune:               internal/pipeline, internal/bench, internal/hw, checkpoint, emit, graph/bert, program, kernel, ir

@@ -276,3 +276,60 @@ func TestTaskOptions(t *testing.T) {
 		t.Errorf("another task: %v", err)
 	}
 }
+
+// TestSentiment: the model that was really fine-tuned says of every held-out sentence what PyTorch
+// says in float64.
+func TestSentiment(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "models/sentiment/reference.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want struct{ Logits [][]float64 }
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatal(err)
+	}
+	dev, err := os.ReadFile(filepath.Join(root, "models/sentiment/dev.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inputs []json.RawMessage
+	for line := range strings.Lines(string(dev)) {
+		var record struct{ Sentence string }
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatal(err)
+		}
+		input, _ := json.Marshal(map[string]string{"text": record.Sentence})
+		inputs = append(inputs, input)
+	}
+	_, dir := compile(t, filepath.Join(root, "models/sentiment"), ir.F32)
+	d := driver(t, dir, "", 0)
+	results, _, err := d.Call("classify", inputs, map[string]any{})
+	if err != nil || len(results) != len(want.Logits) {
+		t.Fatalf("%d results for %d, %v", len(results), len(want.Logits), err)
+	}
+	worst := 0.0
+	for i, r := range results {
+		var c struct {
+			Labels []struct {
+				Label string
+				Score float64
+			}
+		}
+		if err := json.Unmarshal(r.JSON, &c); err != nil {
+			t.Fatal(err)
+		}
+		x := want.Logits[i]
+		positive := 1 / (1 + math.Exp(x[0]-x[1]))
+		score := c.Labels[0].Score
+		if c.Labels[0].Label == "negative" {
+			score = c.Labels[1].Score
+		}
+		worst = max(worst, math.Abs(score-positive))
+		if (c.Labels[0].Label == "positive") != (x[1] > x[0]) {
+			t.Errorf("%s: %s, the logits are %v", inputs[i], c.Labels[0].Label, x)
+		}
+	}
+	if t.Logf("scores differ by %.3g", worst); !(worst <= tolerance32) {
+		t.Errorf("scores differ by %.3g", worst)
+	}
+}

@@ -2,8 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"flag"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bertc/bertc/graph/bert"
@@ -14,15 +17,19 @@ import (
 // This file runs packages for arm64 under qemu-user, on models of processors with and without
 // the features of each tier. An instruction above the model's features ends the program.
 
+// long adds processors and variants to what runs under emulation.
+var long = flag.Bool("long", false, "run more processors and variants of the architecture under emulation")
+
 // armRun is a processor model and the tier to ask for, "" for the package's own choice, with the
 // tier that must run.
 type armRun struct{ cpu, tier, want string }
 
-var armRuns = []armRun{
-	{"cortex-a53", "", "neon"},
-	{"neoverse-n1", "", "neon"},
-	{"max,sve=off", "", "bf16"},
-	{"max,sve=off", "portable", "portable"},
+func armRuns() []armRun {
+	runs := []armRun{{"neoverse-n1", "", "neon"}, {"max,sve=off", "", "bf16"}}
+	if *long {
+		runs = append(runs, armRun{"cortex-a53", "", "neon"}, armRun{"max,sve=off", "portable", "portable"})
+	}
+	return runs
 }
 
 // forArm makes the go command build for arm64 and returns the emulator of a processor model.
@@ -51,33 +58,45 @@ func compileArm(t *testing.T, dir string, math ir.DType) string {
 	return out
 }
 
-// eachArmRun builds the package in dir once and starts it for every processor and tier.
-func eachArmRun(t *testing.T, dir string, body func(t *testing.T, d *Driver)) {
+// startArm starts a package that was built for arm64 on a processor model and checks the tier.
+func startArm(t *testing.T, b *Binary, r armRun, threads int) *Driver {
+	d, err := b.Start(context.Background(), DriverOptions{Kernels: r.tier, Threads: threads, MaxTokens: bert.MaxTokens, Emulator: forArm(t, r.cpu)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if d.Hello.Kernels != r.want {
+		t.Fatalf("the kernels are %s, want %s: %s", d.Hello.Kernels, r.want, d.Hello.Info)
+	}
+	return d
+}
+
+func buildArm(t *testing.T, dir string) *Binary {
 	forArm(t, "max")
 	b, err := Build(context.Background(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	for _, r := range armRuns {
-		t.Run(r.cpu+" "+r.want, func(t *testing.T) {
-			d, err := b.Start(context.Background(), DriverOptions{Kernels: r.tier, Threads: 1, MaxTokens: bert.MaxTokens, Emulator: forArm(t, r.cpu)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer d.Close()
-			if d.Hello.Kernels != r.want {
-				t.Fatalf("the kernels are %s, want %s: %s", d.Hello.Kernels, r.want, d.Hello.Info)
-			}
-			body(t, d)
-		})
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// eachArmRun builds the package in dir once and starts it for every processor and tier.
+func eachArmRun(t *testing.T, dir string, body func(t *testing.T, d *Driver)) {
+	b := buildArm(t, dir)
+	for _, r := range armRuns() {
+		t.Run(r.cpu+" "+r.want, func(t *testing.T) { body(t, startArm(t, b, r, 1)) })
 	}
 }
 
 // TestArm64Variants holds the variants against the stored outputs, within the budgets of
 // TestVariantsF32 and TestVariantsBF16.
 func TestArm64Variants(t *testing.T) {
-	for _, v := range variants {
+	f32, bf16 := []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"}, []string{"ln_abs_mha_bias"}
+	if *long {
+		f32, bf16 = variants, f32
+	}
+	for _, v := range f32 {
 		t.Run(v+" f32", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
 			eachArmRun(t, compileArm(t, modelDir(t, v, "model.safetensors"), ir.F32), func(t *testing.T, d *Driver) {
@@ -95,7 +114,7 @@ func TestArm64Variants(t *testing.T) {
 			})
 		})
 	}
-	for _, v := range []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"} {
+	for _, v := range bf16 {
 		t.Run(v+" bf16", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors"))
 			eachArmRun(t, compileArm(t, modelDir(t, v, "model.bf16.safetensors"), 0), func(t *testing.T, d *Driver) {
@@ -114,4 +133,53 @@ func TestArm64Variants(t *testing.T) {
 func maxAbs(got, want []float64) float64 {
 	e, _ := num.MaxAbs(got, want)
 	return e
+}
+
+// armTexts is the number of texts to fill masks in.
+func armTexts() int {
+	if *long {
+		return 1000
+	}
+	return 5
+}
+
+// TestArm64FillMask: the program and the weight file, alone in a directory, give the candidates
+// of the tiny model.
+func TestArm64FillMask(t *testing.T) {
+	b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), ir.F32))
+	scratch := &Binary{dir: t.TempDir()}
+	scratch.exe = filepath.Join(scratch.dir, "program")
+	for from, to := range map[string]string{b.exe: scratch.exe, filepath.Join(b.dir, WeightFile): filepath.Join(scratch.dir, WeightFile)} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range armRuns() {
+		t.Run(r.cpu+" "+r.want, func(t *testing.T) { checkFillMask(t, startArm(t, scratch, r, 2), armTexts()) })
+	}
+}
+
+// TestArm64Bits holds the promise of TestBits on arm64.
+func TestArm64Bits(t *testing.T) {
+	b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), 0))
+	for _, r := range armRuns() {
+		if r.tier == "" {
+			t.Run(r.cpu+" "+r.want, func(t *testing.T) {
+				checkBits(t, startArm(t, b, r, 1), startArm(t, b, r, 2), 5, 1, 2, 3, 9, 4, 2)
+			})
+		}
+	}
+}
+
+// TestArm64Refuses: kernels above the processor's features are refused, and not tried.
+func TestArm64Refuses(t *testing.T) {
+	b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), 0))
+	d, err := b.Start(context.Background(), DriverOptions{Kernels: "bf16", Threads: 1, MaxTokens: 16, Emulator: forArm(t, "neoverse-n1")})
+	if err == nil {
+		d.Close()
+		t.Fatal("no error")
+	}
+	if want := "lacks FEAT_BF16"; !strings.Contains(err.Error(), want) {
+		t.Errorf("error %q, want one with %q", err, want)
+	}
 }

@@ -21,13 +21,22 @@ import (
 // TestBits: a sequence alone, in a batch, in any order, with one or two threads: the same bytes,
 // of hidden states and of logits.
 func TestBits(t *testing.T) {
-	m, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
+	_, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
+	for _, tier := range tiers() {
+		t.Run(tier, func(t *testing.T) {
+			checkBits(t, driver(t, dir, tier, 1), driver(t, dir, tier, 2), 33, 1, 2, 7, 130, 19, 64)
+		})
+	}
+}
+
+// checkBits runs sequences of the given lengths on a package with one thread and with two.
+func checkBits(t *testing.T, one, two *Driver, lengths ...int) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var seqs [][]int32
-	for _, n := range []int{33, 1, 2, 7, 130, 19, 64} {
+	for _, n := range lengths {
 		ids := make([]int32, n)
 		for i := range ids {
-			ids[i] = int32(r.IntN(m.Config.VocabSize))
+			ids[i] = int32(r.IntN(one.Hello.VocabSize))
 		}
 		seqs = append(seqs, ids)
 	}
@@ -61,27 +70,22 @@ func TestBits(t *testing.T) {
 		}
 		return hidden, logits
 	}
-	for _, tier := range tiers() {
-		t.Run(tier, func(t *testing.T) {
-			one, two := driver(t, dir, tier, 1), driver(t, dir, tier, 2)
-			wantHidden, wantLogits := encode(one, 0, 1, 2, 3, 4, 5, 6)
-			check := func(what string, d *Driver, order ...int) {
-				hidden, logits := encode(d, order...)
-				for _, s := range order {
-					if !slices.Equal(hidden[s], wantHidden[s]) || !slices.Equal(logits[s], wantLogits[s]) {
-						t.Errorf("%s: sequence %d has other bits", what, s)
-					}
-				}
+	wantHidden, wantLogits := encode(one, 0, 1, 2, 3, 4, 5, 6)
+	check := func(what string, d *Driver, order ...int) {
+		hidden, logits := encode(d, order...)
+		for _, s := range order {
+			if !slices.Equal(hidden[s], wantHidden[s]) || !slices.Equal(logits[s], wantLogits[s]) {
+				t.Errorf("%s: sequence %d has other bits", what, s)
 			}
-			check("two threads", two, 0, 1, 2, 3, 4, 5, 6)
-			check("another order", one, 6, 3, 1, 0, 5, 4, 2)
-			check("another order, two threads", two, 5, 2, 6, 4, 3, 1, 0)
-			for s := range seqs {
-				check("alone", two, s)
-			}
-			check("a pair", one, 4, 1)
-		})
+		}
 	}
+	check("two threads", two, 0, 1, 2, 3, 4, 5, 6)
+	check("another order", one, 6, 3, 1, 0, 5, 4, 2)
+	check("another order, two threads", two, 5, 2, 6, 4, 3, 1, 0)
+	for s := range seqs {
+		check("alone", two, s)
+	}
+	check("a pair", one, 4, 1)
 }
 
 // TestDeterministic: compiling twice gives the same bytes.

@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/bertc/bertc/heads"
@@ -86,3 +87,6 @@ func (d data) PoolingName() string {
 		heads.PoolCLS: "CLS", heads.PoolMean: "Mean", heads.PoolMax: "Max", heads.PoolLast: "Last", heads.PoolWeightedMean: "WeightedMean",
 	}[heads.Pooling(d.Pooling)]
 }
+
+// EmbeddingSize is the elements of an embedding.
+func (d data) EmbeddingSize() int { return cmp.Or(d.DenseOutputs, d.Hidden) }

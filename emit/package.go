@@ -45,8 +45,14 @@ type Options struct {
 	Labels  []string
 	Problem string
 	// Pooling and Normalize are what embeddings are made by unless a call says otherwise.
-	Pooling   string
-	Normalize bool
+	// EmbedLength is the tokens of the longest text, 0 the model's limit. DenseOutputs, when not 0,
+	// are those of a layer after pooling, whose weights are the blob DenseBlob, DenseTanh its
+	// activation.
+	Pooling      string
+	Normalize    bool
+	EmbedLength  int
+	DenseOutputs int
+	DenseTanh    bool
 	// HasTokenizer: the weight file has the blob TokenizerBlob, and the package takes text.
 	HasTokenizer bool
 }
@@ -54,8 +60,12 @@ type Options struct {
 // Fact is one line of the model card in the package documentation.
 type Fact struct{ Name, Value string }
 
-// TokenizerBlob is the weight that holds the tokenizer's image.
-const TokenizerBlob = "tokenizer"
+// TokenizerBlob is the weight that holds the tokenizer's image, DenseBlob the one of the layer
+// after pooling: f32, the matrix [outputs × HiddenSize] and the bias.
+const (
+	TokenizerBlob = "tokenizer"
+	DenseBlob     = "dense"
+)
 
 //go:embed templates
 var templates embed.FS

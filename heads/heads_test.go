@@ -186,14 +186,14 @@ func TestPool(t *testing.T) {
 		PoolCLS: {1, -2}, PoolLast: {5, -6}, PoolMax: {5, 4},
 		PoolMean: {3, float32(-4.0 / 3)}, PoolWeightedMean: {22.0 / 6, -2},
 	} {
-		if got := Pool(hidden, 2, how, 2, false); !slices.Equal(got, want) {
+		if got := Vector(Pool(hidden, 2, how), 2, false); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", how, got, want)
 		}
 	}
-	if got := Pool(hidden, 2, PoolLast, 1, true); !slices.Equal(got, []float32{1}) {
+	if got := Vector(Pool(hidden, 2, PoolLast), 1, true); !slices.Equal(got, []float32{1}) {
 		t.Errorf("one dimension of length 1: got %v", got)
 	}
-	if got := Pool([]float32{0, 0}, 2, PoolMean, 2, true); !slices.Equal(got, []float32{0, 0}) {
+	if got := Vector(Pool([]float32{0, 0}, 2, PoolMean), 2, true); !slices.Equal(got, []float32{0, 0}) {
 		t.Errorf("zeros: got %v", got)
 	}
 }

@@ -3,6 +3,7 @@ package heads
 // This file owns embeddings: one vector from the hidden states of a sequence.
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 )
@@ -29,11 +30,11 @@ func (p Pooling) Check() error {
 	return fmt.Errorf("pooling %q: not one of cls, mean, max, lasttoken, weightedmean", p)
 }
 
-// Pool returns the first dims elements of the pooled hidden states, [tokens × width], normalized
-// to length 1 when normalize is set. Sums are float64, in the order of the tokens.
-func Pool(hidden []float32, width int, how Pooling, dims int, normalize bool) []float32 {
+// Pool returns the pooled hidden states, [tokens × width]. Sums are float64, in the order of the
+// tokens.
+func Pool(hidden []float32, width int, how Pooling) []float64 {
 	tokens := len(hidden) / width
-	sum := make([]float64, dims)
+	sum := make([]float64, width)
 	from, to := 0, tokens
 	switch how {
 	case PoolCLS:
@@ -52,7 +53,7 @@ func Pool(hidden []float32, width int, how Pooling, dims int, normalize bool) []
 			weight = float64(t + 1)
 		}
 		total += weight
-		for i, x := range hidden[t*width:][:dims] {
+		for i, x := range hidden[t*width:][:width] {
 			if how == PoolMax {
 				sum[i] = max(sum[i], float64(x))
 			} else {
@@ -63,17 +64,58 @@ func Pool(hidden []float32, width int, how Pooling, dims int, normalize bool) []
 	if how == PoolMax {
 		total = 1
 	}
-	length := 0.0
 	for i := range sum {
 		sum[i] /= total
-		length += sum[i] * sum[i]
 	}
-	// The bound is the one of PyTorch's normalize: a vector of zeros stays one.
-	if length = max(math.Sqrt(length), 1e-12); !normalize {
-		length = 1
+	return sum
+}
+
+// Dense is a layer after pooling: a linear map, perhaps with a tanh.
+type Dense struct {
+	Weights []float32 // [outputs × inputs]
+	Bias    []float32
+	Tanh    bool
+}
+
+// NewDense reads a layer from its image: the weights and the bias, as f32.
+func NewDense(image []byte, outputs int, tanh bool) Dense {
+	values := make([]float32, len(image)/4)
+	for i := range values {
+		values[i] = math.Float32frombits(binary.LittleEndian.Uint32(image[4*i:]))
+	}
+	n := len(values) - outputs
+	return Dense{values[:n], values[n:], tanh}
+}
+
+// Apply returns the outputs of the layer.
+func (d Dense) Apply(v []float64) []float64 {
+	out := make([]float64, len(d.Bias))
+	for n := range out {
+		sum := 0.0
+		for i, w := range d.Weights[n*len(v):][:len(v)] {
+			sum += float64(w) * v[i]
+		}
+		if out[n] = sum + float64(d.Bias[n]); d.Tanh {
+			out[n] = math.Tanh(out[n])
+		}
+	}
+	return out
+}
+
+// Vector returns the first dims elements of an embedding, normalized to length 1 when normalize is
+// set.
+func Vector(v []float64, dims int, normalize bool) []float32 {
+	length := 1.0
+	if normalize {
+		sum := 0.0
+		for _, x := range v[:dims] {
+			sum += x * x
+		}
+		// The bound is the one of PyTorch's normalize: a vector of zeros stays one.
+		length = max(math.Sqrt(sum), 1e-12)
 	}
 	out := make([]float32, dims)
-	for i, x := range sum {
+	for i, x := range v[:dims] {
 		out[i] = float32(x / length)
 	}
 	return out

@@ -106,9 +106,9 @@ type Result struct {
 	Files     []string // beside the weight file
 }
 
-// TokenizerWeight is the recipe of a tokenizer image of n bytes.
-func TokenizerWeight(n int) program.Weight {
-	return program.Weight{Name: emit.TokenizerBlob, Blob: emit.TokenizerBlob, DType: ir.I8, Shape: []int{n}, Layout: kernel.Vector}
+// blobWeight is the recipe of a weight that is bytes.
+func blobWeight(name string, data []byte) program.Weight {
+	return program.Weight{Name: name, Blob: name, DType: ir.I8, Shape: []int{len(data)}, Layout: kernel.Vector}
 }
 
 // Compile writes the package of m to o.Out: into a directory beside it first, which is then
@@ -174,7 +174,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 			id = identity(p, man)
 			return id
 		},
-		Blobs:    map[string][]byte{emit.TokenizerBlob: m.Tokenizer},
+		Blobs:    map[string][]byte{emit.TokenizerBlob: m.Tokenizer, emit.DenseBlob: m.Sentence.Dense},
 		Progress: o.Progress,
 	})
 	if err != nil {
@@ -184,8 +184,12 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 		Package: r.Package, ImportPath: r.ImportPath, Version: Version(), Checkpoint: m.Name, ID: id,
 		VocabSize: m.Config.EmbeddingRows, MaxPositions: m.Config.MaxPositionEmbeddings,
 		Task: string(m.Task()), Labels: m.Config.Labels, Problem: string(m.Config.ProblemType),
-		Pooling:      string(heads.PoolMean),
+		Pooling: string(m.Sentence.Pooling), Normalize: m.Sentence.Normalize, EmbedLength: m.Sentence.MaxLength,
+		DenseOutputs: m.Sentence.Outputs, DenseTanh: m.Sentence.Tanh,
 		HasTokenizer: m.Tokenizer != nil, Facts: facts(m, o.Math, emitters),
+	}
+	if eo.Pooling == "" {
+		eo.Pooling = string(heads.PoolMean)
 	}
 	for _, w := range r.Manifest.Weights {
 		eo.WeightBytes = append(eo.WeightBytes, int(w.Size))

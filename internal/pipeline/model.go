@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/bertc/bertc/checkpoint"
+	"github.com/bertc/bertc/emit"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/passes"
@@ -22,6 +23,8 @@ type Model struct {
 	Config     bert.Config
 	// Tokenizer is the image for the weight file, nil when the directory has no tokenizer.json.
 	Tokenizer []byte
+	// Sentence is how embeddings are made.
+	Sentence Sentence
 }
 
 // Open opens the model directory dir and checks everything but the data of the tensors.
@@ -43,7 +46,15 @@ func OpenTask(dir string, task bert.Task) (*Model, error) {
 	} else if err != nil && !errors.As(err, new(*fs.PathError)) {
 		err = fmt.Errorf("%s: %w", dir, err)
 	}
-	return newModel(filepath.Base(abs), c, task, image, err)
+	m, err := newModel(filepath.Base(abs), c, task, image, err)
+	if err != nil {
+		return nil, err
+	}
+	if m.Sentence, err = readSentence(dir, m.Config.HiddenSize, m.Config.MaxPositionEmbeddings); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
 }
 
 // OpenFS opens the model directory dir of fsys.
@@ -140,7 +151,10 @@ func (m *Model) Program(o passes.Options) (*program.Program, error) {
 		return nil, err
 	}
 	if m.Tokenizer != nil {
-		p.Weights = append(p.Weights, TokenizerWeight(len(m.Tokenizer)))
+		p.Weights = append(p.Weights, blobWeight(emit.TokenizerBlob, m.Tokenizer))
+	}
+	if m.Tokenizer != nil && m.Sentence.Dense != nil {
+		p.Weights = append(p.Weights, blobWeight(emit.DenseBlob, m.Sentence.Dense))
 	}
 	return p, program.Verify(p)
 }

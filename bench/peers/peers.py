@@ -93,11 +93,12 @@ class Side:
     def turn(self, line):
         """Median milliseconds of a call, and the share of the machine that other processes took meanwhile."""
         time.sleep(PAUSE)
-        start, own, busy, calls = time.perf_counter(), cpu_seconds(self.process.pid), busy_seconds(), []
+        own, busy, start, calls = cpu_seconds(self.process.pid), busy_seconds(), time.perf_counter(), []
         while not calls or time.perf_counter() - start < TURN:
             calls.append(float(self.ask(line)))
-        own, busy = cpu_seconds(self.process.pid) - own, busy_seconds() - busy
-        return statistics.median(calls), max(0.0, busy - own) / ((time.perf_counter() - start) * os.cpu_count())
+        wall, busy = time.perf_counter() - start, busy_seconds() - busy
+        own = cpu_seconds(self.process.pid) - own
+        return statistics.median(calls), max(0.0, busy - own) / (wall * os.cpu_count())
 
 
 def undisturbed(turns):
@@ -245,7 +246,7 @@ def main():
 
     def keep(kind, row):
         same = lambda r: (r["peer"], r["shape"]) == (row["peer"], row["shape"])
-        results[kind] = [r for r in results[kind] if not same(r)] + [row]
+        results[kind] = [r for r in results[kind] if not same(r)] + [dict(row, run=len(results["runs"]) - 1)]
         report.write(results, a.out)
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -38,7 +38,7 @@ def markdown(results):
     for shape in wanted:
         row = [cells.get((p, shape)) for p in peers]
         ours = [c["ours"]["median_ms"] for c in row if c]
-        low, high = (f"{f(ours):.0f}" for f in (min, max))
+        low, high = milliseconds(min(ours)), milliseconds(max(ours))
         lines.append(f"| {label(shape)} | {low if low == high else low + '–' + high} | " + " | ".join(cell_text(c) for c in row) + " |")
     ragged = [s for s in wanted if "+" in s]
     lines += [""] + [f"{label(s)}: {s} tokens; peers compute {shapes.padded(s).replace('x', ' × ')} with an attention mask." for s in ragged]
@@ -46,18 +46,22 @@ def markdown(results):
     lines += [f"| {c['peer']}, {label(c['shape'])} | {c['error']:.4f} | {c['centred']:.4f} |" for c in results["checks"]]
     lines += ["", f"Machine: {m['cpu']} ({', '.join(m['features'])}), {m['cores']} cores, {m['memory_gb']} GB, Linux {m['kernel']}; {results['threads']} threads each. "
               f"Model: {model['num_hidden_layers']} layers, hidden {model['hidden_size']}, FFN {model['intermediate_size']}, "
-              f"{model['num_attention_heads']}/{model['num_key_value_heads']} heads, vocabulary {model['vocab_size']}, random weights."]
-    for run in results["runs"]:
+              f"{model['num_attention_heads']}/{model['num_key_value_heads']} heads, vocabulary {model['vocab_size']}."]
+    for run in (results["runs"][i] for i in sorted({c["run"] for c in results["cells"]})):
         versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
         lines += ["", f"{run['date']}, {versions}:", "", f"    {run['command']}"]
     return "\n".join(lines)
+
+
+def milliseconds(x):
+    return f"{x:.0f}" if x >= 10 else f"{x:.1f}"
 
 
 def cell_text(c):
     if not c:
         return ""
     disturbed = max(c["ours"]["foreign"], c["theirs"]["foreign"]) > DISTURBED
-    return f"{'~' if disturbed else ''}{c['theirs']['median_ms']:.0f} ({c['ratio']:.1f}×)"
+    return f"{'~' if disturbed else ''}{milliseconds(c['theirs']['median_ms'])} ({c['ratio']:.1f}×)"
 
 
 def svg(results):

@@ -68,7 +68,8 @@ def svg(results):
     """Bars of the ratio from 1 on a logarithmic scale. The grey of the text can be read on white and on black."""
     cells = {(c["peer"], c["shape"]): c["ratio"] for c in results["cells"]}
     peers, wanted = unique(p for p, _ in cells), unique(s for _, s in cells)
-    left, right, top, bar, gap = 110, 60, 72, 16, 14
+    left, right, bar, gap, legend = 110, 60, 16, 14, 4
+    top = 54 + 18 * math.ceil(len(peers) / legend)
     width, group = 760, bar * len(peers) + gap
     height = top + group * len(wanted) + 30
     low = min(0, math.floor(math.log2(min(cells.values(), default=1))))
@@ -76,10 +77,9 @@ def svg(results):
     x = lambda ratio: left + (math.log2(ratio) - low) / (high - low) * (width - left - right)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="13" fill="#7d848c">',
            f'<text x="{left}" y="20" font-size="15" font-weight="bold">Time of a call in multiples of bertc’s: right of 1×, bertc is faster</text>']
-    at = left
-    for peer, colour in zip(peers, COLOURS):
-        out.append(f'<rect x="{at}" y="33" width="12" height="12" fill="{colour}"/><text x="{at + 17}" y="44">{peer}</text>')
-        at += 34 + 7.5 * len(peer)
+    for i, (peer, colour) in enumerate(zip(peers, COLOURS)):
+        at, y = left + i % legend * 162, 33 + i // legend * 18
+        out.append(f'<rect x="{at}" y="{y}" width="12" height="12" fill="{colour}"/><text x="{at + 17}" y="{y + 11}">{peer}</text>')
     for power in range(low, high + 1):
         ratio = 2.0 ** power
         line = f'<line x1="{x(ratio):.1f}" x2="{x(ratio):.1f}" y1="{top - 8}" y2="{height - 24}" stroke="#7d848c" stroke-opacity="{1 if power == 0 else 0.3}"/>'

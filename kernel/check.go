@@ -55,7 +55,7 @@ func Check(s Spec, p Plan) error {
 		return bad("micro has %d rows, %s takes %d at a time", p.MicroM, inst.Name, inst.Rows)
 	}
 	if inst.Lanes == 4 && inst.TileVectors(s.Weight, p.MicroM) == 0 {
-		return bad("a tile of %d rows does not fit %d registers", p.MicroM, t.Registers)
+		return bad("a tile of %d rows does not fit the registers", p.MicroM)
 	}
 	if p.BlockM%p.MicroM != 0 {
 		return bad("block of %d rows is not a multiple of micro %d", p.BlockM, p.MicroM)

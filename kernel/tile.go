@@ -5,12 +5,19 @@ import "github.com/bertc/bertc/ir"
 // This file owns the shapes of register tiles on targets whose vectors have 4 lanes, and what
 // one costs. The emitter takes its tile from here, so that Cost knows the tile that runs.
 
-// vectors128 is the number of 128-bit vector registers of such a target.
-const vectors128 = 32
+// vectors128 is the number of 128-bit vector registers of such a target, and addresses that of the
+// general registers which can hold the address of a row, or of as many as the instruction takes.
+const (
+	vectors128 = 32
+	addresses  = 8
+)
 
 // TileVectors returns how many vectors of 4 columns, 2, 4 or 8, the register tile has for so many
-// rows: as many as there are registers for.
+// rows: as many as there are registers for, or 0 when there are too many rows.
 func (i Inst) TileVectors(weight ir.DType, rows int) int {
+	if rows > addresses*max(1, i.Rows) {
+		return 0
+	}
 	for _, w := range []int{8, 4, 2} {
 		if i.tileRegisters(weight, rows, w) <= vectors128 {
 			return w

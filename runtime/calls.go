@@ -5,7 +5,8 @@ package rt
 // holds up the garbage collector for ever. So kernels are called through functions that have a
 // stack check, which must not be inlined, and a call does a bounded amount of work.
 
-// callMACs, in cpu_GOARCH.go, bounds the multiply-accumulates of one call to about 100 µs.
+// callMACs, in cpu_GOARCH.go, bounds the multiply-accumulates of one call to 100 µs or
+// little more.
 
 //go:noinline
 func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }

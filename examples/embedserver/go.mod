@@ -1,0 +1,3 @@
+module example.com/embedserver
+
+go 1.24

@@ -79,6 +79,15 @@ var targets = []Target{
 		L2:        1 << 20,
 	},
 	{
+		Name:      "amd64/avx2",
+		GOARCH:    "amd64",
+		Features:  []string{"AVX2", "FMA3"},
+		Registers: 16,
+		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused}},
+		MaxMicroM: 6,
+		L2:        1 << 19,
+	},
+	{
 		Name:      "arm64/bf16",
 		GOARCH:    "arm64",
 		Features:  []string{"FEAT_BF16"},

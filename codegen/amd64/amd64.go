@@ -3,8 +3,8 @@
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
 // attention.go, rowwise.go and gather.go; they share the register tile of product.go, the
 // conversions of convert.go and the exponential of exp.go. emit.go has the small vocabulary in
-// which all of them are written. insts.go and encode.go are for the instructions that neither
-// avo nor the Go assembler know.
+// which all of them are written, and vector.go what differs between 512-bit and 256-bit vectors.
+// insts.go and encode.go are for the instructions that neither avo nor the Go assembler know.
 //
 // Rules for every function here: NOSPLIT, arguments behind one pointer that is never written
 // through, VZEROUPPER before RET, and results of a row that do not depend on which other rows
@@ -26,6 +26,9 @@ var _ codegen.Backend = (*Backend)(nil)
 
 // New returns the backend of the tier "amd64/avx512f".
 func New() *Backend { return newTier("amd64/avx512f") }
+
+// NewAVX2 returns the backend of the tier "amd64/avx2", for processors without AVX-512.
+func NewAVX2() *Backend { return newTier("amd64/avx2") }
 
 // NewBF16 returns the backend of the tier "amd64/avx512bf16", which multiplies pairs of bf16.
 func NewBF16() *Backend { return newTier("amd64/avx512bf16") }
@@ -81,7 +84,7 @@ func (b *Backend) Emit(symbol string, k kernel.Kernel) (codegen.Unit, error) {
 	if err := kernel.Check(k.Spec, k.Plan); err != nil {
 		return fail(err)
 	}
-	u := newUnit(symbol)
+	u := newUnit(symbol, b.target.Insts[0].Lanes)
 	var unit codegen.Unit
 	for _, r := range roles[k.Spec.Kind] {
 		f := codegen.Func{Name: symbol + r.name, Role: r.name, Args: r.args, Doc: r.doc}

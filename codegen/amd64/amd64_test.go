@@ -11,10 +11,14 @@ import (
 
 var testFunc = codegen.Func{Name: "tBlock", Role: "Block", Args: "GemmArgs"}
 
+// backends are those of all tiers.
+func backends() []*Backend { return []*Backend{NewBF16(), New(), NewAVX2()} }
+
 func TestConformance(t *testing.T) {
-	for _, b := range []*Backend{New(), NewBF16()} {
+	for _, b := range backends() {
 		t.Run(b.Target().Name, func(t *testing.T) {
-			codegentest.Run(t, b, codegentest.Native(t, b.Target()))
+			t.Parallel()
+			codegentest.Run(t, b, codegentest.Native(t, b.Target()), disassembled(b.Target().Insts[0].Lanes == 16))
 		})
 	}
 }
@@ -60,7 +64,7 @@ func FuzzEmit(f *testing.F) {
 		{Kind: kernel.Rowwise, In: ir.F32, Out: ir.F32, K: 51, Prologue: kernel.LayerNorm, Eps: 1e-6},
 		{Kind: kernel.Gather, Weight: ir.BF16, Out: ir.F32, K: 51, Table: kernel.PanelBF16},
 	} {
-		for _, b := range []*Backend{New(), NewBF16()} {
+		for _, b := range backends() {
 			p, _ := kernel.Choose(s, b.Target().Name)
 			f.Add(s.String(), p.String())
 		}
@@ -74,7 +78,7 @@ func FuzzEmit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, b := range []*Backend{New(), NewBF16()} {
+		for _, b := range backends() {
 			u, err := b.Emit("k", kernel.Kernel{Spec: s, Plan: p})
 			if err == nil && (len(u.Funcs) == 0 || u.Asm == "") {
 				t.Errorf("spec %s\nplan %s: no code and no error", s, p)

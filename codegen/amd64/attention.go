@@ -2,6 +2,7 @@ package amd64
 
 import (
 	"math"
+	mathbits "math/bits"
 	"unsafe"
 
 	"github.com/mmcloughlin/avo/operand"
@@ -52,23 +53,23 @@ func (e *emitter) headRows(s kernel.Spec, x reg.Register, stride uintptr, size i
 func packQ(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	src, dst := e.arg(unsafe.Offsetof(attentionArgs.Q)), e.arg(unsafe.Offsetof(attentionArgs.QPack))
-	x, t, tail := e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	x, t, tail := e.vec(), e.vec(), e.tail(s.HeadDim)
 	packed, stored := ir.F32, tail
 	if pairs(k) {
 		// The last pair of an odd number of elements is completed with zero.
 		packed, stored = ir.BF16, e.tail(2*headSteps(k))
 	}
 	e.headRows(s, src, unsafe.Offsetof(attentionArgs.QStride), s.HeadDim*s.In.Size(), func() {
-		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
-			e.loadVec(s.In, at(src, i, offset, s.In.Size()), mask, x)
-			e.do(x86.VMULPS_BCST(e.f32(s.Scale), x, x))
+		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, only mask) {
+			e.loadVec(s.In, at(src, i, offset, s.In.Size()), only, x)
+			e.opConst(mulPS, bits(s.Scale), x, x)
 			if packed == ir.F32 {
 				e.roundTo(s.Math, x, t)
 			}
-			if mask != nil {
-				mask = stored
+			if !only.all() {
+				only = stored
 			}
-			e.storeVec(packed, x, at(dst, i, offset, packed.Size()), mask, t)
+			e.storeVec(packed, x, at(dst, i, offset, packed.Size()), only, t)
 		})
 		e.addImm(4*headSteps(k), dst)
 	})
@@ -88,22 +89,22 @@ func packKV(e *emitter, k kernel.Kernel) {
 func (e *emitter) packValues(k kernel.Kernel) {
 	s := k.Spec
 	src, dst := e.arg(unsafe.Offsetof(attentionArgs.V)), e.arg(unsafe.Offsetof(attentionArgs.VPack))
-	x, t, tail := e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	x, t, tail := e.vec(), e.vec(), e.tail(s.HeadDim)
 	n := e.arg(unsafe.Offsetof(attentionArgs.Keys))
 	e.times(n, func() {
-		for d := 0; d < roundUp(s.HeadDim, kernel.PanelN); d += 16 {
-			mask := tail
-			if d+16 <= s.HeadDim {
-				mask = nil
+		for d := 0; d < roundUp(s.HeadDim, kernel.PanelN); d += e.lanes {
+			only := tail
+			if d+e.lanes <= s.HeadDim {
+				only = mask{}
 			}
 			if d < s.HeadDim {
-				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, mask, x)
+				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, only, x)
 				e.roundTo(s.Math, x, t)
 			} else {
-				e.do(x86.VPXORD(x, x, x))
+				e.zero(x)
 			}
 			panel := d / kernel.PanelN * k.Plan.BlockN * panelBytes
-			e.storeVec(ir.F32, x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}, nil, nil)
+			e.do(x86.VMOVUPS(x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}))
 		}
 		e.do(x86.ADDQ(e.field(unsafe.Offsetof(attentionArgs.KVStride)), src))
 		e.addImm(panelBytes, dst)
@@ -126,15 +127,15 @@ func (e *emitter) packValuePairs(k kernel.Kernel) {
 	e.do(x86.VMOVDQU32(e.words(w[:]...), order))
 	pair := func(whole bool) {
 		for d := 0; d < roundUp(s.HeadDim, kernel.PanelN); d += 16 {
-			mask := tail
+			only := tail
 			if d+16 <= s.HeadDim {
-				mask = nil
+				only = mask{}
 			}
 			e.do(x86.VPXORD(y, y, y))
 			if d < s.HeadDim {
-				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, mask, x)
+				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, only, x)
 				if whole {
-					e.loadVec(s.In, operand.Mem{Base: odd, Disp: d * s.In.Size()}, mask, y)
+					e.loadVec(s.In, operand.Mem{Base: odd, Disp: d * s.In.Size()}, only, y)
 				}
 				e.do(node("VCVTNE2PS2BF16", nil, x, y, x))
 				e.do(x86.VPERMW(x, order, x))
@@ -163,30 +164,31 @@ func (e *emitter) packValuePairs(k kernel.Kernel) {
 	e.bind(packed)
 }
 
-// packKeys transposes the keys, 16 keys × 16 elements or pairs at a time. Keys beyond Keys are
-// zero up to the end of their panel.
+// packKeys transposes the keys, as many keys as a vector has lanes × as many elements or pairs at a
+// time. Keys beyond Keys are zero up to the end of their panel.
 func (e *emitter) packKeys(k kernel.Kernel) {
 	s := k.Spec
 	src, dst := e.arg(unsafe.Offsetof(attentionArgs.K)), e.arg(unsafe.Offsetof(attentionArgs.KPack))
 	stride, left := e.arg(unsafe.Offsetof(attentionArgs.KVStride)), e.arg(unsafe.Offsetof(attentionArgs.Keys))
-	from, to, key, n, right := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	from, to, key, n, strip := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
 	perStep := 1
 	if pairs(k) {
 		perStep = 2
 	}
 	tail := e.tail(s.HeadDim)
-	var x, y [16]reg.VecVirtual
-	for i := range x {
-		x[i], y[i] = e.ZMM(), e.ZMM()
+	lanes := e.lanes
+	var x, y []reg.VecVirtual
+	for range lanes {
+		x, y = append(x, e.vec()), append(y, e.vec())
 	}
-	// load reads count elements of a key into x, 16 of them, or 32 as pairs.
-	load := func(count int, x reg.Register) {
-		vec := func(first int, x reg.Register) {
-			mask := tail
-			if count-first >= 16 {
-				mask = nil
+	// load reads count elements of a key into x, a vector of them or of pairs.
+	load := func(count int, x reg.VecVirtual) {
+		vec := func(first int, x reg.VecVirtual) {
+			only := tail
+			if count-first >= lanes {
+				only = mask{}
 			}
-			e.loadVec(s.In, operand.Mem{Base: key, Disp: first * s.In.Size()}, mask, x)
+			e.loadVec(s.In, operand.Mem{Base: key, Disp: first * s.In.Size()}, only, x)
 		}
 		vec(0, x)
 		if perStep == 1 {
@@ -200,13 +202,13 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 		}
 		e.do(node("VCVTNE2PS2BF16", nil, x, y[0], x))
 	}
-	// elements packs the next count elements of 16 keys, of which all or left exist.
+	// elements packs the next count elements of a strip of keys, of which all or left exist.
 	elements := func(count int, all bool) {
 		absent := e.label("absent")
 		e.do(x86.MOVQ(from, key))
 		for i := range x {
 			if !all {
-				e.do(x86.VPXORD(x[i], x[i], x[i]))
+				e.zero(x[i])
 			}
 		}
 		for i := range x {
@@ -220,28 +222,28 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 		if !all {
 			e.bind(absent)
 		}
-		e.transpose(&x, &y)
+		columns := e.transpose(x, y)
 		for i := range (count + perStep - 1) / perStep {
-			e.storeVec(ir.F32, x[i], operand.Mem{Base: to, Disp: i * panelBytes}, nil, nil)
+			e.do(x86.VMOVUPS(columns[i], operand.Mem{Base: to, Disp: i * panelBytes}))
 		}
-		e.addImm(16*perStep*s.In.Size(), from)
-		e.addImm(16*panelBytes, to)
+		e.addImm(lanes*perStep*s.In.Size(), from)
+		e.addImm(lanes*panelBytes, to)
 	}
 	keys := func(all bool) {
-		if full := s.HeadDim / (16 * perStep); full > 0 {
+		if full := s.HeadDim / (lanes * perStep); full > 0 {
 			e.do(x86.MOVQ(operand.U32(full), n))
-			e.times(n, func() { elements(16*perStep, all) })
+			e.times(n, func() { elements(lanes*perStep, all) })
 		}
-		if rest := s.HeadDim % (16 * perStep); rest != 0 {
+		if rest := s.HeadDim % (lanes * perStep); rest != 0 {
 			elements(rest, all)
 		}
 	}
 	top, part, packed := e.label("keys"), e.label("part"), e.label("packed")
-	e.do(x86.XORQ(right, right))
+	e.do(x86.XORQ(strip, strip))
 	e.bind(top)
 	e.do(x86.MOVQ(src, from))
 	e.do(x86.MOVQ(dst, to))
-	e.do(x86.CMPQ(left, operand.U8(16)))
+	e.do(x86.CMPQ(left, operand.U8(uint8(lanes))))
 	e.do(x86.JLT(ref(part)))
 	keys(true)
 	e.do(x86.JMP(ref(packed)))
@@ -249,31 +251,40 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 	keys(false)
 	e.bind(packed)
 	e.do(x86.MOVQ(stride, key))
-	e.do(x86.SHLQ(operand.U8(4), key))
+	e.do(x86.SHLQ(operand.U8(uint8(mathbits.Len(uint(lanes))-1)), key))
 	e.do(x86.ADDQ(key, src))
-	e.do(x86.SUBQ(operand.U8(16), left))
-	// The left half of a panel is followed by its right half, always.
-	e.addImm(64, dst)
-	e.do(x86.XORQ(operand.U8(1), right))
+	e.do(x86.SUBQ(operand.U8(uint8(lanes)), left))
+	// All strips of a panel are written, always.
+	e.addImm(4*lanes, dst)
+	e.do(x86.INCQ(strip))
+	e.do(x86.ANDQ(operand.U8(uint8(kernel.PanelN/lanes-1)), strip))
 	e.do(x86.JNE(ref(top)))
-	e.addImm(headSteps(k)*panelBytes-2*64, dst)
+	e.addImm(headSteps(k)*panelBytes-panelBytes, dst)
 	e.do(x86.CMPQ(left, operand.U8(0)))
 	e.do(x86.JG(ref(top)))
 }
 
-// transpose transposes the 16×16 lanes of x: 2×2, 4×4 within quarters, then the quarters.
-func (e *emitter) transpose(x, y *[16]reg.VecVirtual) {
-	for i := 0; i < 16; i += 2 {
+// transpose transposes the lanes of x, of as many registers as each has lanes, and returns the
+// registers of the result, x or y: 2×2, 4×4 within the 128-bit parts of a register, then the parts.
+func (e *emitter) transpose(x, y []reg.VecVirtual) []reg.VecVirtual {
+	for i := 0; i < e.lanes; i += 2 {
 		e.do(x86.VUNPCKLPS(x[i+1], x[i], y[i]))
 		e.do(x86.VUNPCKHPS(x[i+1], x[i], y[i+1]))
 	}
-	for i := 0; i < 16; i += 4 {
+	for i := 0; i < e.lanes; i += 4 {
 		for j := range 2 {
 			e.do(x86.VUNPCKLPD(y[i+j+2], y[i+j], x[i+2*j]))
 			e.do(x86.VUNPCKHPD(y[i+j+2], y[i+j], x[i+2*j+1]))
 		}
 	}
-	// x[4r+c] holds, in quarter q, column 4q+c of rows 4r..4r+3.
+	// x[4r+c] holds, in part q, column 4q+c of rows 4r..4r+3.
+	if !e.wide() {
+		for c := range 4 {
+			e.do(x86.VPERM2F128(operand.U8(0x20), x[4+c], x[c], y[c]))
+			e.do(x86.VPERM2F128(operand.U8(0x31), x[4+c], x[c], y[4+c]))
+		}
+		return y
+	}
 	for c := range 4 {
 		for pair := range 2 {
 			lo, hi := x[8*pair+c], x[8*pair+4+c]
@@ -288,6 +299,7 @@ func (e *emitter) transpose(x, y *[16]reg.VecVirtual) {
 			e.do(x86.VSHUFF32X4(operand.U8(0xdd), hi, lo, x[8+4*odd+c]))
 		}
 	}
+	return x
 }
 
 // attend emits, for each tile of rows: the scores of the block, the softmax step on them, and
@@ -325,10 +337,16 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.do(x86.MOVQ(panel, b))
 		e.addImm(steps*panelBytes, panel)
 		tile.heights(h, func(h int) {
-			tile.zero(h)
-			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: steps / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
-			tile.sumRows(h, a, b, whole, panel)
-			tile.store(h, c, 4*p.BlockN)
+			for i, w := range tile.sweeps(h) {
+				if i > 0 {
+					e.do(x86.MOVQ(q, a))
+					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: tile.start(w) - steps*panelBytes}, b))
+				}
+				tile.zero(w)
+				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: steps / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+				tile.sumRows(w, a, b, whole, panel)
+				tile.store(w, c, 4*p.BlockN)
+			}
 		})
 		e.addImm(panelBytes, c)
 	})
@@ -354,12 +372,18 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.do(x86.MOVQ(panel, b))
 		e.do(x86.LEAQ(operand.Mem{Base: panel, Index: keys, Scale: 1}, end))
 		tile.heights(h, func(h int) {
-			tile.load(h, c, 4*width)
-			e.do(x86.MOVQ(keys, whole))
-			e.do(x86.ANDQ(operand.I32(-turnSteps(h)*panelBytes), whole))
-			e.do(x86.ADDQ(b, whole))
-			tile.sumRows(h, a, b, whole, end)
-			tile.store(h, c, 4*width)
+			for i, w := range tile.sweeps(h) {
+				if i > 0 {
+					e.do(x86.MOVQ(scores, a))
+					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: tile.start(w)}, b))
+				}
+				tile.load(w, c, 4*width)
+				e.do(x86.MOVQ(keys, whole))
+				e.do(x86.ANDQ(operand.I32(-turnSteps(h)*panelBytes), whole))
+				e.do(x86.ADDQ(b, whole))
+				tile.sumRows(w, a, b, whole, end)
+				tile.store(w, c, 4*width)
+			}
 		})
 		e.addImm(blockBytes, panel)
 		e.addImm(panelBytes, c)
@@ -384,49 +408,53 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 	first := e.arg(unsafe.Offsetof(attentionArgs.First))
 	keys, i := e.arg(unsafe.Offsetof(attentionArgs.Keys)), e.GP64()
 
-	// The mask of the last vector of scores: Keys mod 16 lanes, or all 16.
-	tail, bits := e.K(), e.GP64()
-	e.do(x86.MOVQ(keys, reg.RCX))
-	e.do(x86.DECQ(reg.RCX))
-	e.do(x86.ANDQ(operand.U8(15), reg.RCX))
-	e.do(x86.MOVQ(operand.U32(2), bits))
-	e.do(x86.SHLQ(reg.CL, bits))
-	e.do(x86.DECQ(bits))
-	e.do(x86.KMOVW(bits.As32(), tail))
+	// Scores are taken 16 at a time, so that their sum is the same whatever the width of vectors.
+	tail := e.scoreMask(keys)
 	e.do(x86.DECQ(keys))
-	e.do(x86.ANDQ(operand.I32(-16), keys)) // index of the last vector
+	e.do(x86.ANDQ(operand.I32(-16), keys)) // index of the last 16
 
+	parts := 16 / e.lanes
 	v, t, u := tile.a, tile.b[0], tile.b[1]
-	top, total, scale, infinite := tile.acc[0][0], tile.acc[0][1], e.ZMM(), e.ZMM()
+	top, total, scale, infinite := tile.acc[0], tile.acc[1:1+parts], e.vec(), e.vec()
 	e.do(x86.VBROADCASTSS(e.f32(math.Inf(-1)), infinite))
-	// each runs body on all vectors of scores; the last one is completed with −∞.
-	each := func(body func()) {
+	// each runs body on v, which are all vectors of scores in turn, the part-th of 16 each; the last
+	// are completed with −∞.
+	each := func(body func(part int)) {
 		loop, last := e.label("score"), e.label("score")
 		e.do(x86.XORQ(i, i))
 		e.do(x86.CMPQ(keys, operand.U8(0)))
 		e.do(x86.JEQ(ref(last)))
 		e.bind(loop)
-		e.do(x86.VMOVUPS(at(x, i, 0, 4), v))
-		body()
+		for part := range parts {
+			e.do(x86.VMOVUPS(at(x, i, part*e.lanes, 4), v))
+			body(part)
+		}
 		e.addImm(16, i)
 		e.do(x86.CMPQ(i, keys))
 		e.do(x86.JLT(ref(loop)))
 		e.bind(last)
-		e.do(x86.VMOVAPS(infinite, v))
-		e.do(x86.VMOVUPS(at(x, i, 0, 4), tail, v))
-		body()
+		for part := range parts {
+			m := at(x, i, part*e.lanes, 4)
+			if e.wide() {
+				e.do(x86.VMOVAPS(infinite, v))
+				e.do(x86.VMOVUPS(m, tail[part], v))
+			} else {
+				e.do(x86.VBLENDVPS(tail[part], m, infinite, v))
+			}
+			body(part)
+		}
 	}
 	e.times(n, func() {
 		again, joined := e.label("again"), e.label("again")
 		e.do(x86.VMOVAPS(infinite, top))
-		each(func() { e.do(x86.VMAXPS(v, top, top)) })
+		each(func(int) { e.do(x86.VMAXPS(v, top, top)) })
 		e.maxLanes(top, t)
 		e.do(x86.CMPQ(first, operand.U8(0)))
 		e.do(x86.JEQ(ref(again)))
 
-		e.do(x86.VPXORD(t, t, t))
-		e.do(x86.VPXORD(scale, scale, scale))
-		for d := 0; d < width; d += 16 {
+		e.zero(t)
+		e.zero(scale)
+		for d := 0; d < width; d += e.lanes {
 			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
 		}
 		e.do(x86.JMP(ref(joined)))
@@ -436,18 +464,20 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 		e.do(x86.VMAXPS(scale, top, top))
 		e.do(x86.VSUBPS(top, scale, scale))
 		e.exp(scale, t, u)
-		for d := 0; d < width; d += 16 {
+		for d := 0; d < width; d += e.lanes {
 			e.do(x86.VMULPS(operand.Mem{Base: out, Disp: 4 * d}, scale, t))
 			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
 		}
-		e.do(x86.VMULPS_BCST(operand.Mem{Base: l}, scale, scale))
+		e.opOne(mulPS, operand.Mem{Base: l}, scale, scale)
 		e.bind(joined)
 
-		e.do(x86.VPXORD(total, total, total))
-		each(func() {
+		for _, x := range total {
+			e.zero(x)
+		}
+		each(func(part int) {
 			e.do(x86.VSUBPS(top, v, v))
 			e.exp(v, t, u)
-			e.do(x86.VADDPS(v, total, total))
+			e.do(x86.VADDPS(v, total[part], total[part]))
 			if pairs(k) {
 				// Half as wide as the scores, so never ahead of them.
 				e.do(node("VCVTNEPS2BF16", nil, v, t.AsY()))
@@ -455,12 +485,12 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 				return
 			}
 			e.roundTo(s.Math, v, t)
-			e.do(x86.VMOVUPS(v, at(x, i, 0, 4)))
+			e.do(x86.VMOVUPS(v, at(x, i, part*e.lanes, 4)))
 		})
 		e.sumLanes(total, t)
-		e.do(x86.VADDPS(scale, total, total)) // scale holds the old sum on the new scale
+		e.do(x86.VADDPS(scale, total[0], total[0])) // scale holds the old sum on the new scale
 		e.do(x86.VMOVSS(top.AsX(), operand.Mem{Base: m}))
-		e.do(x86.VMOVSS(total.AsX(), operand.Mem{Base: l}))
+		e.do(x86.VMOVSS(total[0].AsX(), operand.Mem{Base: l}))
 		e.addImm(4*p.BlockN, x)
 		e.addImm(4*width, out)
 		e.addImm(4, m)
@@ -468,17 +498,46 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 	})
 }
 
+// scoreMask returns masks of the vectors of the last 16 scores: keys mod 16 lanes, or all 16.
+func (e *emitter) scoreMask(keys reg.GPVirtual) []reg.Register {
+	n := e.GP64()
+	if e.wide() {
+		k := e.K()
+		e.do(x86.MOVQ(keys, reg.RCX))
+		e.do(x86.DECQ(reg.RCX))
+		e.do(x86.ANDQ(operand.U8(15), reg.RCX))
+		e.do(x86.MOVQ(operand.U32(2), n))
+		e.do(x86.SHLQ(reg.CL, n))
+		e.do(x86.DECQ(n))
+		e.do(x86.KMOVW(n.As32(), k))
+		return []reg.Register{k}
+	}
+	e.do(x86.MOVQ(keys, n))
+	e.do(x86.DECQ(n))
+	e.do(x86.ANDQ(operand.U8(15), n))
+	last := e.vec() // the number of the last lane that exists
+	e.do(x86.VMOVD(n.As32(), last.AsX()))
+	e.do(x86.VPBROADCASTD(last.AsX(), last))
+	var masks []reg.Register
+	for first := 0; first < 16; first += e.lanes {
+		m := e.vec()
+		e.do(x86.VPCMPGTD(e.words(e.lanesTo(first-1, 1)...), last, m))
+		masks = append(masks, m)
+	}
+	return masks
+}
+
 func finish(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	dst, src := e.arg(unsafe.Offsetof(attentionArgs.Dst)), e.arg(unsafe.Offsetof(attentionArgs.O))
 	sum := e.arg(unsafe.Offsetof(attentionArgs.Sum))
-	x, t, total, tail := e.ZMM(), e.ZMM(), e.ZMM(), e.tail(s.HeadDim)
+	x, t, total, tail := e.vec(), e.vec(), e.vec(), e.tail(s.HeadDim)
 	e.headRows(s, dst, unsafe.Offsetof(attentionArgs.DstStride), s.HeadDim*s.Out.Size(), func() {
 		e.do(x86.VBROADCASTSS(operand.Mem{Base: sum}, total))
-		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
-			e.loadVec(ir.F32, at(src, i, offset, 4), mask, x)
+		e.vectors(s.HeadDim, 2, tail, func(i reg.Register, offset, _ int, only mask) {
+			e.loadVec(ir.F32, at(src, i, offset, 4), only, x)
 			e.do(x86.VDIVPS(total, x, x))
-			e.storeVec(s.Out, x, at(dst, i, offset, s.Out.Size()), mask, t)
+			e.storeVec(s.Out, x, at(dst, i, offset, s.Out.Size()), only, t)
 		})
 		e.addImm(4, sum)
 		e.addImm(4*roundUp(s.HeadDim, kernel.PanelN), src)

@@ -21,7 +21,7 @@ type Ceiling struct {
 	// Work is what one turn does: floating-point (or integer) operations, or 0 for a loop that
 	// reads Bytes bytes a turn.
 	Work int
-	// Features are needed besides AVX512F.
+	// Features are needed.
 	Features []string
 	// Buffer is how many bytes of random data the loop wants at Data; 0 for any number.
 	Buffer int
@@ -44,24 +44,31 @@ const (
 	argC
 )
 
-// ceilings are the loops: name, operations of a turn, features, bytes of data, body.
+// ceilings are the loops: name, lanes of a vector, operations of a turn, features, bytes of data,
+// body.
 var ceilings = []struct {
 	name, doc string
+	lanes     int
 	work      int
 	features  []string
 	buffer    int
 	emit      func(*emitter)
 }{
-	{"fma", "f32 multiply-adds of ZMM registers", 2 * 16 * chains * 4, nil, 64 * (chains + 2), fmaLoop},
-	{"dpbf16", "bf16 pair products of ZMM registers", 4 * 16 * chains * 4, []string{"AVX512_BF16"}, 64 * (chains + 2), dpbf16Loop},
-	{"read", "loads of whole ZMM registers", 0, nil, 0, readLoop},
-	{"tdpbf16", "bf16 tile products, 2×2 tiles with operands from the first-level cache", 2 * 32 * 32 * 32 * tileSteps, []string{"AMX_TILE", "AMX_BF16"}, tileBuffer, tileLoop("TDPBF16PS")},
-	{"tdpint8", "int8 tile products, 2×2 tiles with operands from the first-level cache", 2 * 32 * 32 * 64 * tileSteps, []string{"AMX_TILE", "AMX_INT8"}, tileBuffer, tileLoop("TDPBSSD")},
+	{"fma", "f32 multiply-adds of ZMM registers", 16, 2 * 16 * chains * 4, []string{"AVX512F"}, 64 * (chains + 2), fmaLoop},
+	{"fma256", "f32 multiply-adds of YMM registers", 8, 2 * 8 * chains256 * 4, []string{"AVX2", "FMA3"}, 32 * (chains256 + 2), fmaLoop},
+	{"dpbf16", "bf16 pair products of ZMM registers", 16, 4 * 16 * chains * 4, []string{"AVX512F", "AVX512_BF16"}, 64 * (chains + 2), dpbf16Loop},
+	{"read", "loads of whole ZMM registers", 16, 0, []string{"AVX512F"}, 0, readLoop},
+	{"read256", "loads of whole YMM registers", 8, 0, []string{"AVX2"}, 0, readLoop},
+	{"tdpbf16", "bf16 tile products, 2×2 tiles with operands from the first-level cache", 16, 2 * 32 * 32 * 32 * tileSteps, []string{"AVX512F", "AMX_TILE", "AMX_BF16"}, tileBuffer, tileLoop("TDPBF16PS")},
+	{"tdpint8", "int8 tile products, 2×2 tiles with operands from the first-level cache", 16, 2 * 32 * 32 * 64 * tileSteps, []string{"AVX512F", "AMX_TILE", "AMX_INT8"}, tileBuffer, tileLoop("TDPBSSD")},
 }
 
 // chains is the number of independent accumulators: enough for the latency of a multiply-add
-// (4 cycles) on two ports, within 32 registers.
-const chains = 24
+// (4 cycles) on two ports, within 32 registers, or 16.
+const (
+	chains    = 24
+	chains256 = 12
+)
 
 // tileSteps × 4 KiB are the operands of the AMX loops: 32 KiB, which the first-level cache holds.
 const (
@@ -74,7 +81,7 @@ func Ceilings() ([]Ceiling, error) {
 	var all []Ceiling
 	for _, c := range ceilings {
 		f := codegen.Func{Name: "ceiling" + c.name, Role: c.name, Args: "Args", Doc: "measures " + c.doc}
-		u := newUnit(f.Name)
+		u := newUnit(f.Name, c.lanes)
 		e := u.function(f)
 		c.emit(e)
 		e.ret()
@@ -93,12 +100,16 @@ func Ceilings() ([]Ceiling, error) {
 // registers loads random data into the accumulators and two factors.
 func (e *emitter) registers() (acc []reg.VecVirtual, x, y reg.VecVirtual) {
 	data := e.arg(argData)
-	for i := range chains + 2 {
-		v := e.ZMM()
-		e.do(x86.VMOVUPS(operand.Mem{Base: data, Disp: 64 * i}, v))
+	n := chains
+	if !e.wide() {
+		n = chains256
+	}
+	for i := range n + 2 {
+		v := e.vec()
+		e.do(x86.VMOVUPS(operand.Mem{Base: data, Disp: e.vecBytes() * i}, v))
 		acc = append(acc, v)
 	}
-	return acc[:chains], acc[chains], acc[chains+1]
+	return acc[:n], acc[n], acc[n+1]
 }
 
 func fmaLoop(e *emitter) {
@@ -125,7 +136,7 @@ func dpbf16Loop(e *emitter) {
 
 // readLoop reads Bytes bytes, Turns times.
 func readLoop(e *emitter) {
-	v := []reg.VecVirtual{e.ZMM(), e.ZMM(), e.ZMM(), e.ZMM()}
+	v := []reg.VecVirtual{e.vec(), e.vec(), e.vec(), e.vec()}
 	turns, data, bytes := e.arg(argTurns), e.arg(argData), e.arg(argBytes)
 	end, at := e.GP64(), e.GP64()
 	e.do(x86.MOVQ(data, end))
@@ -134,8 +145,8 @@ func readLoop(e *emitter) {
 		top := e.label("read")
 		e.do(x86.MOVQ(data, at))
 		e.bind(top)
-		for i := range 8 {
-			e.do(x86.VMOVUPS(operand.Mem{Base: at, Disp: 64 * i}, v[i%len(v)]))
+		for i := range 512 / e.vecBytes() {
+			e.do(x86.VMOVUPS(operand.Mem{Base: at, Disp: e.vecBytes() * i}, v[i%len(v)]))
 		}
 		e.addImm(512, at)
 		e.do(x86.CMPQ(at, end))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
-	"math"
 	"slices"
 	"strings"
 
@@ -26,26 +25,35 @@ import (
 // unit collects the functions and the constants of one kernel.
 type unit struct {
 	symbol string
+	lanes  int // of its vectors
 	file   *asm.File
 	consts *asm.Global
 	words  map[string]int // offset of a sequence of constants in consts
 }
 
-func newUnit(symbol string) *unit {
+// newUnit returns a unit of functions on vectors of so many f32.
+func newUnit(symbol string, lanes int) *unit {
 	c := asm.NewStaticGlobal(symbol + "Const")
 	c.Attributes = attr.RODATA | attr.NOPTR
-	return &unit{symbol: symbol, file: asm.NewFile(), consts: c, words: map[string]int{}}
+	return &unit{symbol: symbol, lanes: lanes, file: asm.NewFile(), consts: c, words: map[string]int{}}
 }
 
-// implied are the feature names of avo that every processor with AVX512F has.
-var implied = []string{"SSE", "SSE2", "SSE4.1", "AVX", "AVX2", "FMA3", "F16C", "CMOV", "MMX+"}
+// implied are the feature names of avo that every processor has with AVX2, and with AVX512F.
+var (
+	implied256 = []string{"SSE", "SSE2", "SSE4.1", "AVX", "CMOV", "MMX+"}
+	implied512 = append([]string{"AVX2", "FMA3", "F16C"}, implied256...)
+)
 
 // text compiles the unit and returns its assembly text and the features that it needs.
 func (u *unit) text() (string, []string, error) {
 	if len(u.consts.Data) > 0 {
 		u.file.AddSection(u.consts)
 	}
-	if err := pass.Concat(pass.Compile, pass.FunctionPass(lower)).Execute(u.file); err != nil {
+	implied, check := implied512, pass.FunctionPass(lower)
+	if u.lanes == 8 {
+		implied, check = implied256, pass.FunctionPass(vexOnly)
+	}
+	if err := pass.Concat(pass.Compile, check).Execute(u.file); err != nil {
 		return "", nil, err
 	}
 	var features []string
@@ -71,6 +79,7 @@ func (u *unit) text() (string, []string, error) {
 type emitter struct {
 	*reg.Collection
 	u      *unit
+	lanes  int // of a vector: 16 or 8
 	fn     *asm.Function
 	args   reg.GPVirtual
 	labels int
@@ -85,7 +94,7 @@ func (u *unit) function(f codegen.Func) *emitter {
 	param := types.NewVar(token.NoPos, nil, "a", types.NewPointer(args))
 	fn.SetSignature(gotypes.NewSignature(nil, types.NewSignatureType(nil, nil, nil, types.NewTuple(param), nil, false)))
 	u.file.AddSection(fn)
-	e := &emitter{Collection: reg.NewCollection(), u: u, fn: fn}
+	e := &emitter{Collection: reg.NewCollection(), u: u, lanes: u.lanes, fn: fn}
 	e.args = e.GP64()
 	e.do(x86.MOVQ(operand.NewParamAddr("a", 0), e.args))
 	return e
@@ -185,50 +194,36 @@ func (e *emitter) words(ws ...uint32) operand.Mem {
 }
 
 // f32 returns the address of a constant, for a broadcast operand.
-func (e *emitter) f32(x float64) operand.Mem { return e.words(math.Float32bits(float32(x))) }
-
-// mask returns a mask register with the low n bits set, or nil for 16, the whole vector.
-func (e *emitter) mask(n int) reg.Register {
-	if n == 16 {
-		return nil
-	}
-	r, k := e.GP32(), e.K()
-	e.do(x86.MOVL(operand.U32(1<<n-1), r))
-	e.do(x86.KMOVW(r, k))
-	return k
-}
-
-// tail returns the mask of the last vector of n elements; nil when it is whole.
-func (e *emitter) tail(n int) reg.Register { return e.mask((n-1)%16 + 1) }
+func (e *emitter) f32(x float64) operand.Mem { return e.words(bits(x)) }
 
 // at returns element index+offset of the array of elements of the given size at base.
 func at(base, index reg.Register, offset, size int) operand.Mem {
 	return operand.Mem{Base: base, Disp: offset * size, Index: index, Scale: uint8(size)}
 }
 
-// vectors emits a loop over n elements, 16 at a time, unrolled: body gets the register that
+// vectors emits a loop over n elements, a vector at a time, unrolled: body gets the register that
 // counts elements, a constant to add to it, which copy of the unrolled body it is, and the mask
-// of the vector, nil when it is whole. The order of the vectors is the order of the calls.
-func (e *emitter) vectors(n, unroll int, tail reg.Register, body func(index reg.Register, offset, copy int, mask reg.Register)) {
+// of the vector. The order of the vectors is the order of the calls.
+func (e *emitter) vectors(n, unroll int, tail mask, body func(index reg.Register, offset, copy int, m mask)) {
 	i := e.GP64()
 	e.do(x86.XORQ(i, i))
-	full := n / 16
+	full := n / e.lanes
 	if loops := full / unroll; loops > 0 {
 		top := e.label("vectors")
 		e.bind(top)
 		for u := range unroll {
-			body(i, 16*u, u, nil)
+			body(i, e.lanes*u, u, mask{})
 		}
-		e.addImm(16*unroll, i)
-		e.do(x86.CMPQ(i, operand.I32(loops*unroll*16)))
+		e.addImm(e.lanes*unroll, i)
+		e.do(x86.CMPQ(i, operand.I32(loops*unroll*e.lanes)))
 		e.do(x86.JLT(ref(top)))
 	}
 	for u := range full % unroll {
-		body(i, 16*u, u, nil)
+		body(i, e.lanes*u, u, mask{})
 	}
-	if n%16 != 0 {
+	if n%e.lanes != 0 {
 		u := full % unroll
-		body(i, 16*u, u, tail)
+		body(i, e.lanes*u, u, tail)
 	}
 }
 

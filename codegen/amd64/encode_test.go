@@ -223,7 +223,7 @@ func TestEncodeErrors(t *testing.T) {
 // TestNodes runs nodes with virtual registers through avo's passes: more values than fit are
 // alive only if liveness counts the operands right.
 func TestNodes(t *testing.T) {
-	u := newUnit("t")
+	u := newUnit("t", 16)
 	e := u.function(testFunc)
 	acc, a, b, ymm, k := e.ZMM(), e.ZMM(), e.ZMM(), e.YMM(), e.K()
 	for _, n := range []struct {

@@ -11,7 +11,7 @@ import (
 // This file owns the exponential and what is made of it.
 
 // expBound limits the argument of exp: e^±150 is beyond the f32 numbers on both sides, and the
-// power of two stays within what VSCALEFPS turns into 0 or infinity.
+// power of two stays within what scale turns into 0 or infinity.
 const expBound = 150
 
 // expDegree is the degree of the Taylor polynomial of e^r for |r| ≤ ln(2)/2. The first term
@@ -29,10 +29,10 @@ func (e *emitter) exp(x, n, p reg.Register) {
 
 	// x = n·ln 2 + r, with ln 2 in two parts, of which the first has few bits.
 	hi := float64(math.Float32frombits(math.Float32bits(math.Ln2) &^ 0xfff))
-	e.do(x86.VMULPS_BCST(e.f32(math.Log2E), x, n))
-	e.do(x86.VRNDSCALEPS(operand.U8(8), n, n)) // to the nearest integer
-	e.do(x86.VFNMADD231PS_BCST(e.f32(hi), n, x))
-	e.do(x86.VFNMADD231PS_BCST(e.f32(math.Ln2-hi), n, x))
+	e.opConst(mulPS, bits(math.Log2E), x, n)
+	e.nearest(n)
+	e.opConst(fnma231, bits(hi), n, x)
+	e.opConst(fnma231, bits(math.Ln2-hi), n, x)
 
 	fact := 1.0
 	for k := 2; k <= expDegree; k++ {
@@ -41,16 +41,46 @@ func (e *emitter) exp(x, n, p reg.Register) {
 	e.do(x86.VBROADCASTSS(e.f32(1/fact), p))
 	for k := expDegree; k > 0; k-- {
 		fact /= float64(k)
-		e.do(x86.VFMADD213PS_BCST(e.f32(1/fact), x, p)) // p = p·r + 1/(k−1)!
+		e.opConst(fma213, bits(1/fact), x, p) // p = p·r + 1/(k−1)!
 	}
-	e.do(x86.VSCALEFPS(n, p, x))
+	e.scale(n, p, x)
+}
+
+// nearest rounds x to integers.
+func (e *emitter) nearest(x reg.Register) {
+	if e.wide() {
+		e.do(x86.VRNDSCALEPS(operand.U8(8), x, x))
+	} else {
+		e.do(x86.VROUNDPS(operand.U8(8), x, x))
+	}
+}
+
+// scale sets x to p·2ⁿ for integers n within ±2·expBound, rounded once. It may use n and p up.
+func (e *emitter) scale(n, p, x reg.Register) {
+	if e.wide() {
+		e.do(x86.VSCALEFPS(n, p, x))
+		return
+	}
+	// 2ⁿ may be beyond the f32 numbers, so the exponent is split. The first product is exact.
+	half := e.vec()
+	power := func(n reg.Register) {
+		e.opConst(addD, 127, n, n)
+		e.do(x86.VPSLLD(operand.U8(23), n, n))
+	}
+	e.do(x86.VCVTPS2DQ(n, n))
+	e.do(x86.VPSRAD(operand.U8(1), n, half))
+	e.do(x86.VPSUBD(half, n, n))
+	power(half)
+	e.do(x86.VMULPS(half, p, p))
+	power(n)
+	e.do(x86.VMULPS(n, p, x))
 }
 
 // silu sets x to x/(1+e⁻ˣ), using three temporary registers.
 func (e *emitter) silu(x, t, n, p reg.Register) {
-	e.do(x86.VPXORD_BCST(e.words(1<<31), x, t))
+	e.opConst(xor, 1<<31, x, t)
 	e.exp(t, n, p)
-	e.do(x86.VADDPS_BCST(e.f32(1), t, t))
+	e.opConst(addPS, bits(1), t, t)
 	e.do(x86.VDIVPS(t, x, x))
 }
 
@@ -59,8 +89,8 @@ func (e *emitter) silu(x, t, n, p reg.Register) {
 func (e *emitter) tanh(x, t, n, p reg.Register) {
 	e.do(x86.VADDPS(x, x, t))
 	e.exp(t, n, p)
-	e.do(x86.VADDPS_BCST(e.f32(1), t, t))
+	e.opConst(addPS, bits(1), t, t)
 	e.do(x86.VBROADCASTSS(e.f32(-2), n))
 	e.do(x86.VDIVPS(t, n, t))
-	e.do(x86.VADDPS_BCST(e.f32(1), t, x))
+	e.opConst(addPS, bits(1), t, x)
 }

@@ -23,7 +23,7 @@ func gather(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	index, dst := e.arg(unsafe.Offsetof(gatherArgs.Index)), e.arg(unsafe.Offsetof(gatherArgs.Dst))
 	table := e.arg(unsafe.Offsetof(gatherArgs.Table))
-	row, x, t := e.GP64(), e.ZMM(), e.ZMM()
+	row, x, t := e.GP64(), e.vec(), e.vec()
 	var pos, posTable, posRow reg.GPVirtual
 	if s.Positions {
 		pos, posTable = e.arg(unsafe.Offsetof(gatherArgs.Pos)), e.arg(unsafe.Offsetof(gatherArgs.PosTable))
@@ -31,12 +31,12 @@ func gather(e *emitter, k kernel.Kernel) {
 	}
 	tail := e.tail(s.K)
 	// finish adds the position row to x and stores x at column offset + i.
-	finish := func(x reg.Register, i reg.Register, offset int, mask reg.Register) {
+	finish := func(x reg.VecVirtual, i reg.Register, offset int, only mask) {
 		if s.Positions {
-			e.loadVec(ir.F32, at(posRow, i, offset, 4), mask, t)
+			e.loadVec(ir.F32, at(posRow, i, offset, 4), only, t)
 			e.do(x86.VADDPS(t, x, x))
 		}
-		e.storeVec(s.Out, x, at(dst, i, offset, s.Out.Size()), mask, t)
+		e.storeVec(s.Out, x, at(dst, i, offset, s.Out.Size()), only, t)
 	}
 
 	var body func()
@@ -45,9 +45,9 @@ func gather(e *emitter, k kernel.Kernel) {
 		body = func() {
 			e.mulImm(s.K*s.Weight.Size(), row, row)
 			e.do(x86.ADDQ(table, row))
-			e.vectors(s.K, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
-				e.loadVec(s.Weight, at(row, i, offset, s.Weight.Size()), mask, x)
-				finish(x, i, offset, mask)
+			e.vectors(s.K, 2, tail, func(i reg.Register, offset, _ int, only mask) {
+				e.loadVec(s.Weight, at(row, i, offset, s.Weight.Size()), only, x)
+				finish(x, i, offset, only)
 			})
 		}
 	case s.Table == panel && s.Weight == ir.F32:
@@ -84,75 +84,47 @@ func (e *emitter) panelStart(s kernel.Spec, table, row, column reg.Register) {
 	e.do(x86.ADDQ(table, row))
 }
 
-// strides is a vector register with lane·bytes in each lane.
-func (e *emitter) strides(bytes int) reg.Register {
-	var w [16]uint32
-	for i := range w {
-		w[i] = uint32(i * bytes)
-	}
-	x := e.ZMM()
-	e.do(x86.VMOVDQU32(e.words(w[:]...), x))
-	return x
-}
+type finishFunc = func(x reg.VecVirtual, i reg.Register, offset int, only mask)
 
-type finishFunc = func(x, i reg.Register, offset int, mask reg.Register)
-
-func (e *emitter) gatherPanelF32(s kernel.Spec, table, row, x, tail reg.Register, finish finishFunc) func() {
-	lanes, column, all := e.strides(panelBytes), e.GP64(), e.K()
+func (e *emitter) gatherPanelF32(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
+	lanes, column, all := e.vec(), e.GP64(), e.newGatherMask()
+	e.loadWords(e.lanesTo(0, panelBytes), lanes)
 	return func() {
 		e.panelStart(s, table, row, column)
 		e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
-		e.vectors(s.K, 1, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
-			e.gatherMask(all, mask)
-			e.do(x86.VPXORD(x, x, x))
-			e.do(x86.VPGATHERDD(operand.Mem{Base: row, Index: lanes, Scale: 1}, all, x))
-			e.addImm(16*panelBytes, row)
-			finish(x, i, offset, mask)
+		e.vectors(s.K, 1, tail, func(i reg.Register, offset, _ int, only mask) {
+			e.gatherWords(operand.Mem{Base: row, Index: lanes, Scale: 1}, only, all, x)
+			e.addImm(e.lanes*panelBytes, row)
+			finish(x, i, offset, only)
 		})
 	}
 }
 
-// gatherMask sets k, which a gather uses up, to mask, or to all ones for nil.
-func (e *emitter) gatherMask(k, mask reg.Register) {
-	if mask == nil {
-		e.do(x86.KXNORW(k, k, k))
-	} else {
-		e.do(x86.KMOVW(mask, k))
-	}
-}
-
-func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row, x, tail reg.Register, finish finishFunc) func() {
+func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
 	const block = 2 * 16 * 64 // bytes of 32 elements of K
-	lanes, column, all := e.strides(64), e.GP64(), e.K()
-	pairs, odd, even := e.ZMM(), e.ZMM(), e.ZMM()
-	var order [2]reg.Register // lanes of even and odd that make the lower and upper half
-	for h := range order {
-		var w [16]uint32
-		for i := range w {
-			w[i] = uint32(8*h + i/2 + i%2*16)
-		}
-		order[h] = e.ZMM()
-		e.do(x86.VMOVDQU32(e.words(w[:]...), order[h]))
-	}
+	lanes, column, all := e.vec(), e.GP64(), e.newGatherMask()
+	e.loadWords(e.lanesTo(0, 64), lanes)
+	pairs, odd, even := e.vec(), e.vec(), e.vec()
+	interleaved := e.interleaver(even, odd)
 	i := e.GP64()
-	half := func(h, offset int, mask reg.Register) {
-		e.do(x86.VMOVDQA32(even, x))
-		e.do(x86.VPERMT2D(odd, order[h], x))
-		finish(x, i, offset+16*h, mask)
-	}
-	blockOf := func(offset, n int) {
+	// pairsOf finishes n elements of a vector of pairs, which starts at element offset of a block.
+	pairsOf := func(offset, n int) {
 		// The panel is padded to whole blocks, so all pairs exist.
-		e.gatherMask(all, nil)
-		e.do(x86.VPXORD(pairs, pairs, pairs))
-		e.do(x86.VPGATHERDD(operand.Mem{Base: row, Index: lanes, Scale: 1}, all, pairs))
+		e.gatherWords(operand.Mem{Base: row, Index: lanes, Scale: 1, Disp: offset / 2 * 64}, mask{}, all, pairs)
 		e.do(x86.VPSLLD(operand.U8(16), pairs, even))
-		e.do(x86.VPANDD_BCST(e.words(0xffff0000), pairs, odd))
-		for h := 0; 16*h < n; h++ {
-			mask := tail
-			if n-16*h >= 16 {
-				mask = nil
+		e.opConst(and, 0xffff0000, pairs, odd)
+		for h := 0; e.lanes*h < n; h++ {
+			only := tail
+			if n-e.lanes*h >= e.lanes {
+				only = mask{}
 			}
-			half(h, offset, mask)
+			interleaved(h, x)
+			finish(x, i, offset+e.lanes*h, only)
+		}
+	}
+	blockOf := func(n int) {
+		for offset := 0; offset < n; offset += 2 * e.lanes {
+			pairsOf(offset, min(2*e.lanes, n-offset))
 		}
 		e.addImm(block, row)
 	}
@@ -169,13 +141,38 @@ func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row, x, tail reg.Registe
 		if full := s.K / 32; full > 0 {
 			top := e.label("block")
 			e.bind(top)
-			blockOf(0, 32)
+			blockOf(32)
 			e.addImm(32, i)
 			e.do(x86.CMPQ(i, operand.U32(32*full)))
 			e.do(x86.JLT(ref(top)))
 		}
 		if s.K%32 != 0 {
-			blockOf(0, s.K%32)
+			blockOf(s.K % 32)
 		}
+	}
+}
+
+// interleaver returns an emitter of the lower or upper half of the lanes of even and odd in turn.
+func (e *emitter) interleaver(even, odd reg.Register) func(half int, x reg.Register) {
+	if !e.wide() {
+		return func(half int, x reg.Register) {
+			high := e.vec()
+			e.do(x86.VUNPCKLPS(odd, even, x)) // within halves of the registers
+			e.do(x86.VUNPCKHPS(odd, even, high))
+			e.do(x86.VPERM2F128(operand.U8(0x20+0x11*uint8(half)), high, x, x))
+		}
+	}
+	var order [2]reg.Register // lanes of even and odd that make each half
+	for h := range order {
+		w := make([]uint32, 16)
+		for i := range w {
+			w[i] = uint32(8*h + i/2 + i%2*16)
+		}
+		order[h] = e.vec()
+		e.loadWords(w, order[h])
+	}
+	return func(half int, x reg.Register) {
+		e.do(x86.VMOVDQA32(even, x))
+		e.do(x86.VPERMT2D(odd, order[half], x))
 	}
 }

@@ -145,28 +145,41 @@ func (g *gemm) products(h reg.Register) {
 		e.do(x86.MOVQ(panel, b))
 		e.addImm(s.PanelBytes(), panel)
 		g.tile.heights(h, func(h int) {
-			g.tile.zero(h)
-			if g.tile.bf16 {
-				g.tile.sumBF16(h, a, b, panel)
-			} else {
-				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
-				g.tile.sumRows(h, a, b, whole, panel)
-			}
-			if bias != nil {
-				for v, x := range g.tile.b {
-					e.do(x86.VMOVUPS(operand.Mem{Base: bias, Disp: 64 * v}, x))
-					for _, acc := range g.tile.acc[:h] {
-						e.do(x86.VADDPS(x, acc[v], acc[v]))
-					}
+			for i, w := range g.tile.sweeps(h) {
+				if i > 0 {
+					e.do(x86.MOVQ(g.a, a))
+					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: g.tile.start(w) - s.PanelBytes()}, b))
 				}
+				g.tile.zero(w)
+				if g.tile.bf16 {
+					g.tile.sumBF16(w, a, b, panel)
+				} else {
+					e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+					g.tile.sumRows(w, a, b, whole, panel)
+				}
+				if bias != nil {
+					g.addBias(w, bias)
+				}
+				g.tile.store(w, c, g.groupBytes)
 			}
-			g.tile.store(h, c, g.groupBytes)
 		})
 		e.addImm(panelBytes, c)
 		if bias != nil {
 			e.addImm(panelBytes, bias)
 		}
 	})
+}
+
+func (g *gemm) addBias(w sweep, bias reg.Register) {
+	e := g.emitter
+	for v := range w.n {
+		x := g.tile.b[v%2]
+		e.do(x86.VMOVUPS(operand.Mem{Base: bias, Disp: e.vecBytes() * (w.first + v)}, x))
+		for r := range w.h {
+			acc := g.tile.row(w, r)[v]
+			e.do(x86.VADDPS(x, acc, acc))
+		}
+	}
 }
 
 // rope rotates the columns of the scratch tile that lie below RopeCols: in each head, column j
@@ -191,7 +204,7 @@ func (g *gemm) rope() {
 	pos, n := e.load(g.rowPos), e.load(g.height)
 	cosTable, sinTable := e.arg(unsafe.Offsetof(gemmArgs.Cos)), e.arg(unsafe.Offsetof(gemmArgs.Sin))
 	cosRow, sinRow, x, end := e.GP64(), e.GP64(), e.GP64(), e.GP64()
-	lo, hi, cos, sin, t := g.tile.acc[0][0], g.tile.acc[0][1], g.tile.b[0], g.tile.b[1], g.tile.a
+	lo, hi, cos, sin, t := g.tile.acc[0], g.tile.acc[1], g.tile.b[0], g.tile.b[1], g.tile.a
 	e.times(n, func() {
 		e.do(x86.MOVLQSX(operand.Mem{Base: pos}, cosRow))
 		e.addImm(4, pos)
@@ -203,24 +216,24 @@ func (g *gemm) rope() {
 		e.do(x86.LEAQ(operand.Mem{Base: row, Index: width, Scale: 1}, end))
 		heads := e.label("head")
 		e.bind(heads)
-		for j := 0; j < half; j += 16 {
-			var mask reg.Register
-			if half-j < 16 {
-				mask = tail
+		for j := 0; j < half; j += e.lanes {
+			var only mask
+			if half-j < e.lanes {
+				only = tail
 			}
 			m := func(base reg.Register, offset int) operand.Mem {
 				return operand.Mem{Base: base, Disp: 4 * (j + offset)}
 			}
-			e.loadVec(ir.F32, m(x, 0), mask, lo)
-			e.loadVec(ir.F32, m(x, half), mask, hi)
-			e.loadVec(ir.F32, m(cosRow, 0), mask, cos)
-			e.loadVec(ir.F32, m(sinRow, 0), mask, sin)
+			e.loadVec(ir.F32, m(x, 0), only, lo)
+			e.loadVec(ir.F32, m(x, half), only, hi)
+			e.loadVec(ir.F32, m(cosRow, 0), only, cos)
+			e.loadVec(ir.F32, m(sinRow, 0), only, sin)
 			e.do(x86.VMULPS(sin, hi, t))
 			e.do(x86.VFMSUB231PS(cos, lo, t)) // t = lo·cos − hi·sin
-			e.storeVec(ir.F32, t, m(x, 0), mask, nil)
+			e.storeVec(ir.F32, t, m(x, 0), only, nil)
 			e.do(x86.VMULPS(sin, lo, t))
 			e.do(x86.VFMADD231PS(cos, hi, t)) // t = hi·cos + lo·sin
-			e.storeVec(ir.F32, t, m(x, half), mask, nil)
+			e.storeVec(ir.F32, t, m(x, half), only, nil)
 		}
 		e.addImm(4*s.HeadDim, x)
 		e.do(x86.CMPQ(x, end))
@@ -244,52 +257,44 @@ func (g *gemm) output() {
 		res, resStride = e.load(g.rowRes), e.arg(unsafe.Offsetof(gemmArgs.ResStride))
 	}
 	rowC, rowDst, rowRes, n := e.GP64(), e.GP64(), e.GP64(), e.GP64()
-	acc := g.tile.acc
-	x := [2]reg.VecVirtual{g.tile.b[0], g.tile.b[1]}
-	t, u, v := g.tile.a, acc[0][0], acc[0][1]
-
-	var masks [2]reg.Register
-	var left reg.GPVirtual // output columns from the current panel on
-	if g.partial() {
-		left = e.GP64()
-		e.do(x86.MOVQ(operand.U32(s.N), left))
-		e.do(x86.SUBQ(g.col, left))
-		masks = [2]reg.Register{e.K(), e.K()}
+	t, u, v := g.tile.a, g.tile.acc[0], g.tile.acc[1]
+	x := g.tile.b[:]
+	for len(x) < kernel.PanelN/e.lanes {
+		x = append(x, e.vec())
 	}
-	e.times(panels, func() {
-		if g.partial() {
-			g.columnMasks(left, masks)
-			e.do(x86.SUBQ(operand.U8(uint8(s.PanelOut())), left))
-		}
-		e.do(x86.MOVQ(c, rowC))
-		e.do(x86.MOVQ(dst, rowDst))
-		if residual {
-			e.do(x86.MOVQ(res, rowRes))
-		}
-		e.do(x86.MOVQ(g.height, n))
+	// tileRows writes the rows of a panel: count vectors of each, the last under a mask.
+	tileRows := func(count int, last mask) {
 		e.times(n, func() {
-			for i := range x {
-				e.do(x86.VMOVUPS(operand.Mem{Base: rowC, Disp: 64 * i}, x[i]))
+			used := [][]reg.VecVirtual{x[:count]}
+			if s.Epilogue.Has(kernel.GLU) {
+				used = append(used, x[len(x)/2:len(x)/2+count])
 			}
-			vecs := x[:]
-			switch {
-			case s.Epilogue.Has(kernel.GLU):
-				e.silu(x[0], t, u, v)
-				e.do(x86.VMULPS(x[1], x[0], x[0]))
-				vecs = x[:1]
-			case s.Epilogue.Has(kernel.SiLU):
-				e.silu(x[0], t, u, v)
-				e.silu(x[1], t, u, v)
-			case s.Epilogue.Has(kernel.Tanh):
-				e.tanh(x[0], t, u, v)
-				e.tanh(x[1], t, u, v)
+			for part, vecs := range used {
+				for i, x := range vecs {
+					e.do(x86.VMOVUPS(operand.Mem{Base: rowC, Disp: e.vecBytes()*i + part*panelBytes/2}, x))
+				}
 			}
-			for i, x := range vecs {
+			for i, x := range used[0] {
+				switch {
+				case s.Epilogue.Has(kernel.GLU):
+					e.silu(x, t, u, v)
+					e.do(x86.VMULPS(used[1][i], x, x))
+				case s.Epilogue.Has(kernel.SiLU):
+					e.silu(x, t, u, v)
+				case s.Epilogue.Has(kernel.Tanh):
+					e.tanh(x, t, u, v)
+				}
+			}
+			for i, x := range used[0] {
+				var only mask
+				if i == count-1 {
+					only = last
+				}
 				if residual {
-					e.loadVec(ir.F32, operand.Mem{Base: rowRes, Disp: 64 * i}, masks[i], t)
+					e.loadVec(ir.F32, operand.Mem{Base: rowRes, Disp: e.vecBytes() * i}, only, t)
 					e.do(x86.VADDPS(t, x, x))
 				}
-				e.storeVec(s.Out, x, operand.Mem{Base: rowDst, Disp: 16 * i * s.Out.Size()}, masks[i], t)
+				e.storeVec(s.Out, x, operand.Mem{Base: rowDst, Disp: e.lanes * i * s.Out.Size()}, only, t)
 			}
 			e.addImm(g.groupBytes, rowC)
 			e.do(x86.ADDQ(dstStride, rowDst))
@@ -297,6 +302,35 @@ func (g *gemm) output() {
 				e.do(x86.ADDQ(resStride, rowRes))
 			}
 		})
+	}
+	whole := s.PanelOut() / e.lanes
+	var left reg.GPVirtual // output columns from the current panel on
+	var last mask
+	if g.partial() {
+		left = e.GP64()
+		e.do(x86.MOVQ(operand.U32(s.N), left))
+		e.do(x86.SUBQ(g.col, left))
+		last = e.tail(s.N % s.PanelOut())
+	}
+	e.times(panels, func() {
+		e.do(x86.MOVQ(c, rowC))
+		e.do(x86.MOVQ(dst, rowDst))
+		if residual {
+			e.do(x86.MOVQ(res, rowRes))
+		}
+		e.do(x86.MOVQ(g.height, n))
+		if g.partial() {
+			part, done := e.label("part"), e.label("done")
+			e.do(x86.SUBQ(operand.U8(uint8(s.PanelOut())), left))
+			e.do(x86.JLT(ref(part)))
+			tileRows(whole, mask{})
+			e.do(x86.JMP(ref(done)))
+			e.bind(part)
+			tileRows((s.N%s.PanelOut()+e.lanes-1)/e.lanes, last)
+			e.bind(done)
+		} else {
+			tileRows(whole, mask{})
+		}
 		e.addImm(panelBytes, c)
 		e.addImm(g.panelOut, dst)
 		if residual {
@@ -314,22 +348,4 @@ func (g *gemm) output() {
 	if residual {
 		advance(g.rowRes, resStride)
 	}
-}
-
-// columnMasks sets the masks of the two vectors of a panel of which left output columns exist.
-func (g *gemm) columnMasks(left reg.GPVirtual, masks [2]reg.Register) {
-	e := g.emitter
-	n, bits := reg.RCX, e.GP64()
-	fits := e.label("mask")
-	e.do(x86.MOVQ(left, n))
-	e.do(x86.CMPQ(n, operand.U8(kernel.PanelN)))
-	e.do(x86.JLE(ref(fits)))
-	e.do(x86.MOVQ(operand.U32(kernel.PanelN), n))
-	e.bind(fits)
-	e.do(x86.MOVQ(operand.U32(1), bits))
-	e.do(x86.SHLQ(reg.CL, bits))
-	e.do(x86.DECQ(bits))
-	e.do(x86.KMOVW(bits.As32(), masks[0]))
-	e.do(x86.SHRQ(operand.U8(16), bits))
-	e.do(x86.KMOVW(bits.As32(), masks[1]))
 }

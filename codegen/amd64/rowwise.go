@@ -65,84 +65,84 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 	e.rows(r)
 }
 
-// sums is the number of accumulators of a sum over a row. They and the order in which they are
-// added are fixed, so the sum depends on the row alone.
+// sums is the number of accumulators of 16 lanes of a sum over a row. They and the order in which
+// they are added are fixed, so the sum depends on the row alone.
 const sums = 4
 
 func (e *emitter) rows(r rows) {
 	s := r.spec
 	tail := e.tail(s.K)
-	var acc [sums]reg.VecVirtual
-	for i := range acc {
-		acc[i] = e.ZMM()
+	parts := 16 / e.lanes // registers of an accumulator
+	var acc []reg.VecVirtual
+	for range sums * parts {
+		acc = append(acc, e.vec())
 	}
-	x, t, mean, scale := e.ZMM(), e.ZMM(), e.ZMM(), e.ZMM()
-	load := func(i reg.Register, offset int, mask reg.Register) {
-		e.loadVec(s.In, at(r.src, i, offset, s.In.Size()), mask, x)
+	x, t, mean, scale := e.vec(), e.vec(), e.vec(), e.vec()
+	load := func(i reg.Register, offset int, m mask) {
+		e.loadVec(s.In, at(r.src, i, offset, s.In.Size()), m, x)
 	}
 	// total sets acc[0] to Σ term / K, in all lanes. term gets x and adds to its accumulator.
-	total := func(term func(acc reg.Register, mask reg.Register)) {
+	total := func(term func(acc reg.Register, m mask)) {
 		for _, a := range acc {
-			e.do(x86.VPXORD(a, a, a))
+			e.zero(a)
 		}
-		e.vectors(s.K, sums, tail, func(i reg.Register, offset, copy int, mask reg.Register) {
-			load(i, offset, mask)
-			term(acc[copy], mask)
+		e.vectors(s.K, sums*parts, tail, func(i reg.Register, offset, copy int, m mask) {
+			load(i, offset, m)
+			term(acc[copy], m)
 		})
-		e.do(x86.VADDPS(acc[1], acc[0], acc[0]))
-		e.do(x86.VADDPS(acc[3], acc[2], acc[2]))
-		e.do(x86.VADDPS(acc[2], acc[0], acc[0]))
-		e.sumLanes(acc[0], t)
-		e.do(x86.VDIVPS_BCST(e.f32(float64(s.K)), acc[0], acc[0]))
+		for _, sum := range [][2]int{{0, 1}, {2, 3}, {0, 2}} {
+			for p := range parts {
+				to := acc[sum[0]*parts+p]
+				e.do(x86.VADDPS(acc[sum[1]*parts+p], to, to))
+			}
+		}
+		e.sumLanes(acc[:parts], t)
+		e.opConst(divPS, bits(float64(s.K)), acc[0], acc[0])
 	}
 	n := e.arg(r.count)
 	e.times(n, func() {
 		if s.Prologue == kernel.LayerNorm {
-			total(func(acc, _ reg.Register) { e.do(x86.VADDPS(x, acc, acc)) })
+			total(func(acc reg.Register, _ mask) { e.do(x86.VADDPS(x, acc, acc)) })
 			e.do(x86.VMOVAPS(acc[0], mean))
-			total(func(acc, mask reg.Register) {
-				if mask == nil {
-					e.do(x86.VSUBPS(mean, x, x))
-				} else {
-					e.do(x86.VSUBPS_Z(mean, x, mask, x))
-				}
+			total(func(acc reg.Register, m mask) {
+				e.subKeep(mean, x, m)
 				e.do(x86.VFMADD231PS(x, x, acc))
 			})
 		}
 		if s.Prologue == kernel.RMSNorm {
-			total(func(acc, _ reg.Register) { e.do(x86.VFMADD231PS(x, x, acc)) })
+			total(func(acc reg.Register, _ mask) { e.do(x86.VFMADD231PS(x, x, acc)) })
 		}
 		if s.Prologue != kernel.NoPrologue {
-			e.do(x86.VADDPS_BCST(e.f32(s.Eps), acc[0], acc[0]))
+			e.opConst(addPS, bits(s.Eps), acc[0], acc[0])
 			e.do(x86.VSQRTPS(acc[0], acc[0]))
 			e.do(x86.VBROADCASTSS(e.f32(1), scale))
 			e.do(x86.VDIVPS(acc[0], scale, scale))
 		}
-		vector := func(mask reg.Register, m func(base reg.Register, size int) operand.Mem) {
+		vector := func(lanes mask, m func(base reg.Register, size int) operand.Mem) {
 			switch {
 			case s.Prologue == kernel.LayerNorm:
 				e.do(x86.VSUBPS(mean, x, x))
 				fallthrough
 			case s.Prologue == kernel.RMSNorm:
 				e.do(x86.VMULPS(scale, x, x))
-				e.loadVec(ir.F32, m(r.gamma, 4), mask, t)
+				e.loadVec(ir.F32, m(r.gamma, 4), lanes, t)
 				e.do(x86.VMULPS(t, x, x))
 				if r.beta != nil {
-					e.loadVec(ir.F32, m(r.beta, 4), mask, t)
+					e.loadVec(ir.F32, m(r.beta, 4), lanes, t)
 					e.do(x86.VADDPS(t, x, x))
 				}
 			}
 			e.roundTo(r.round, x, t)
-			e.storeVec(r.out, x, m(r.dst, r.out.Size()), mask, t)
+			e.storeVec(r.out, x, m(r.dst, r.out.Size()), lanes, t)
 		}
-		e.vectors(s.K, 2, tail, func(i reg.Register, offset, _ int, mask reg.Register) {
-			load(i, offset, mask)
-			vector(mask, func(base reg.Register, size int) operand.Mem { return at(base, i, offset, size) })
+		e.vectors(s.K, 2, tail, func(i reg.Register, offset, _ int, m mask) {
+			load(i, offset, m)
+			vector(m, func(base reg.Register, size int) operand.Mem { return at(base, i, offset, size) })
 		})
 		if r.pad > s.K {
-			e.do(x86.VPXORD(x, x, x))
-			for c := s.K; c < r.pad; c += 16 {
-				e.storeVec(r.out, x, operand.Mem{Base: r.dst, Disp: c * r.out.Size()}, e.mask(min(16, r.pad-c)), t)
+			e.zero(x)
+			for c := s.K; c < r.pad; c += e.lanes {
+				e.storeVec(r.out, x, operand.Mem{Base: r.dst, Disp: c * r.out.Size()}, e.mask(min(e.lanes, r.pad-c)), t)
 			}
 		}
 		r.next()

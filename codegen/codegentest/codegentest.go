@@ -49,8 +49,9 @@ type unitUnderTest struct {
 	funcs map[string]int
 }
 
-// Run checks a backend. run must be able to execute the target's features.
-func Run(t *testing.T, b codegen.Backend, run Exec) {
+// Run checks a backend. run must be able to execute the target's features. more are checks of the
+// linked program, whose functions kN… are the kernels.
+func Run(t *testing.T, b codegen.Backend, run Exec, more ...func(t *testing.T, path string)) {
 	m := newModule(b.Target())
 	var units []unitUnderTest
 	first := map[kernel.Spec]int{}
@@ -77,9 +78,12 @@ func Run(t *testing.T, b codegen.Backend, run Exec) {
 			units = append(units, unitUnderTest{k, m.add(u)})
 		}
 	}
-	path, err := m.build(t.TempDir())
+	path, err := m.build(t.TempDir(), vetProgram, buildProgram)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, check := range more {
+		check(t, path)
 	}
 	p := start(t, run(path))
 	checks := map[kernel.Kind]func(*testing.T, *program, unitUnderTest){

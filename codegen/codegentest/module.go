@@ -87,9 +87,8 @@ func repoRoot() (string, error) {
 	return "", err
 }
 
-// build writes the module to dir, vets the assembly against its stubs, and returns the path of
-// the program.
-func (m *module) build(dir string) (string, error) {
+// build writes the module to dir, runs the go commands in it, and returns the path of the program.
+func (m *module) build(dir string, commands ...[]string) (string, error) {
 	root, err := repoRoot()
 	if err != nil {
 		return "", err
@@ -118,7 +117,7 @@ func (m *module) build(dir string) (string, error) {
 			return "", err
 		}
 	}
-	for _, args := range [][]string{{"vet", "-asmdecl", "./..."}, {"build", "-o", "conformance", "."}} {
+	for _, args := range commands {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "CGO_ENABLED=0", "GOOS=linux")
@@ -131,6 +130,12 @@ func (m *module) build(dir string) (string, error) {
 	}
 	return filepath.Join(dir, "conformance"), nil
 }
+
+// vetProgram checks the assembly against its stubs; buildProgram links the program.
+var (
+	vetProgram   = []string{"vet", "-asmdecl", "./..."}
+	buildProgram = []string{"build", "-o", "conformance", "."}
+)
 
 // program is a running conformance program.
 type program struct {

@@ -12,35 +12,45 @@ import (
 
 // This file owns the checks of rowwise and gather kernels.
 
+// runRowwise runs u on some rows.
+func runRowwise(t testing.TB, p *program, u unitUnderTest, x, gamma, beta []float32) []float32 {
+	t.Helper()
+	s := u.Spec
+	rows := len(x) / s.K
+	var b jobBuilder
+	srcStride, dstStride := s.K*s.In.Size()+4, s.K*s.Out.Size()+8
+	dst := b.space(rows * dstStride)
+	b.call(u.funcs["Row"], rt.RowArgs{}, map[string]word{
+		"Rows": value(rows), "Src": b.buffer(spread(s.In, x, s.K, srcStride)),
+		"SrcStride": value(srcStride), "Gamma": b.floats(ir.F32, gamma), "Beta": b.floats(ir.F32, beta),
+		"Dst": dst, "DstStride": value(dstStride),
+	})
+	res := p.run(t, &b.job)
+	b.check(t, res)
+	return rowsOf(t, b.content(res, dst), s.Out, rows, s.K, dstStride)
+}
+
+// rowwiseInput returns random input for m rows.
+func rowwiseInput(r *rand.Rand, s kernel.Spec, m int) (x, gamma, beta []float32) {
+	x, gamma = normal(r, s.In, m*s.K, 3), normal(r, ir.F32, s.K, 1)
+	if s.Beta {
+		beta = normal(r, ir.F32, s.K, 1)
+	}
+	return x, gamma, beta
+}
+
 func checkRowwise(t *testing.T, p *program, u unitUnderTest) {
 	s := u.Spec
 	r := rand.New(rand.NewPCG(2, 0))
 	for _, m := range rowCounts(u.Plan) {
-		x, gamma := normal(r, s.In, m*s.K, 3), normal(r, ir.F32, s.K, 1)
-		var beta []float32
-		if s.Beta {
-			beta = normal(r, ir.F32, s.K, 1)
-		}
-		run := func(from, to int) []float32 {
-			var b jobBuilder
-			srcStride, dstStride := s.K*s.In.Size()+4, s.K*s.Out.Size()+8
-			dst := b.space((to - from) * dstStride)
-			b.call(u.funcs["Row"], rt.RowArgs{}, map[string]word{
-				"Rows": value(to - from), "Src": b.buffer(spread(s.In, x[from*s.K:to*s.K], s.K, srcStride)),
-				"SrcStride": value(srcStride), "Gamma": b.floats(ir.F32, gamma), "Beta": b.floats(ir.F32, beta),
-				"Dst": dst, "DstStride": value(dstStride),
-			})
-			res := p.run(t, &b.job)
-			b.check(t, res)
-			return rowsOf(t, b.content(res, dst), s.Out, to-from, s.K, dstStride)
-		}
+		x, gamma, beta := rowwiseInput(r, s, m)
 		want, err := kernel.EvalRowwise(u.Kernel, x, gamma, beta)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := run(0, m)
+		got := runRowwise(t, p, u, x, gamma, beta)
 		compare(t, fmt.Sprintf("%d rows", m), s.Out, got, want, s.K, 1e-6)
-		same(t, "the last row alone", run(m-1, m), got[(m-1)*s.K:])
+		same(t, "the last row alone", runRowwise(t, p, u, x[(m-1)*s.K:], gamma, beta), got[(m-1)*s.K:])
 	}
 }
 

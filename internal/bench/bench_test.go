@@ -69,28 +69,32 @@ func TestWork(t *testing.T) {
 func TestFloor(t *testing.T) {
 	m := Machine{Ceilings: []Ceiling{{Name: "fma", Threads: 2, Value: 100}, {Name: "stream", Threads: 2, Value: 10}}}
 	// 1e9 operations take 10 ms at 100 GFLOP/s; 1e9 bytes take 100 ms at 10 GB/s
-	if f := (Work{1e9, 1e6}).Floor(m, "vfmadd231ps", 2); f != 10*time.Millisecond {
+	if f := (Work{1e9, 1e6}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 2); f != 10*time.Millisecond {
 		t.Errorf("floor %v, want 10 ms", f)
 	}
-	if f := (Work{1e6, 1e9}).Floor(m, "vfmadd231ps", 2); f != 100*time.Millisecond {
+	if f := (Work{1e6, 1e9}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 2); f != 100*time.Millisecond {
 		t.Errorf("floor %v, want 100 ms", f)
 	}
-	if f := (Work{1e9, 1e9}).Floor(m, "vfmadd231ps", 1); f != 0 {
+	if f := (Work{1e9, 1e9}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 1); f != 0 {
 		t.Errorf("floor %v without a ceiling for one thread", f)
 	}
 }
 
-// TestInstructionsHaveCeilings: every instruction of a target with assembly has a measured rate.
+// TestInstructionsHaveCeilings: every instruction of a target with assembly has a measured rate, of
+// as many lanes.
 func TestInstructionsHaveCeilings(t *testing.T) {
+	lanes := map[string]int{}
 	for _, name := range kernel.Targets() {
 		target, _ := kernel.LookupTarget(name)
 		if target.GOARCH != "amd64" {
 			continue
 		}
 		for _, inst := range target.Insts {
-			if ceilingOf[inst.Name] == "" {
-				t.Errorf("%s: no ceiling for %s", name, inst.Name)
+			c := ceilingOf(inst)
+			if n, ok := lanes[c]; c == "" || ok && n != inst.Lanes {
+				t.Errorf("%s: the ceiling of %s of %d lanes is %q, which is of %d", name, inst.Name, inst.Lanes, c, n)
 			}
+			lanes[c] = inst.Lanes
 		}
 	}
 }

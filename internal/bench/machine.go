@@ -59,7 +59,11 @@ func MeasureMachine(ctx context.Context) (Machine, error) {
 	if err != nil {
 		return m, err
 	}
-	loops := slices.DeleteFunc(all, func(c amd64.Ceiling) bool { return len(rt.Missing(append(c.Features, "AVX512F")...)) > 0 })
+	loops := slices.DeleteFunc(all, func(c amd64.Ceiling) bool { return len(rt.Missing(c.Features...)) > 0 })
+	read := slices.IndexFunc(loops, func(c amd64.Ceiling) bool { return c.Work == 0 }) // the widest of them
+	if read < 0 {
+		return m, fmt.Errorf("the ceilings of this processor cannot be measured: the loops need AVX2")
+	}
 	dir, err := os.MkdirTemp("", "bertc-machine-*")
 	if err != nil {
 		return m, err
@@ -70,7 +74,7 @@ func MeasureMachine(ctx context.Context) (Machine, error) {
 		asm.WriteString(l.Unit.Asm)
 	}
 	var main bytes.Buffer
-	err = machineTemplate.Execute(&main, map[string]any{"Args": amd64.CeilingArgs, "Loops": loops})
+	err = machineTemplate.Execute(&main, map[string]any{"Args": amd64.CeilingArgs, "Loops": loops, "Read": loops[read].Name})
 	if err != nil {
 		return m, err
 	}

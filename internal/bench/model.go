@@ -71,7 +71,7 @@ func Of(p *program.Program, name string, lengths []int) Work {
 
 // Floor returns the time that the machine needs at least: the larger of the arithmetic at the
 // rate of the tier's instruction and the weights at the rate of the memory.
-func (w Work) Floor(m Machine, inst string, threads int) time.Duration {
+func (w Work) Floor(m Machine, inst kernel.Inst, threads int) time.Duration {
 	rate, stream := m.Limits(inst, threads)
 	if rate == 0 || stream == 0 {
 		return 0
@@ -81,19 +81,33 @@ func (w Work) Floor(m Machine, inst string, threads int) time.Duration {
 
 // Limits returns what bounds a matmul: the rate of a plan's instruction in GFLOP/s, and the
 // bandwidth of the memory in GB/s; 0 where it was not measured.
-func (m Machine) Limits(inst string, threads int) (rate, bandwidth float64) {
-	return m.Best(ceilingOf[inst], threads), m.Best("stream", threads)
+func (m Machine) Limits(inst kernel.Inst, threads int) (rate, bandwidth float64) {
+	return m.Best(ceilingOf(inst), threads), m.Best("stream", threads)
 }
 
-// ceilingOf names the ceiling of a plan's instruction.
-var ceilingOf = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16"}
+// ceilings names the ceiling of an instruction. The rate of a multiply-add depends on the width of
+// its registers too.
+var ceilings = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16"}
+
+func ceilingOf(i kernel.Inst) string {
+	if i.Name == "vfmadd231ps" && i.Lanes == 8 {
+		return "fma256"
+	}
+	return ceilings[i.Name]
+}
 
 // Inst returns the instruction of the program's matmuls on a target, the one with the most work.
-func Inst(p *program.Program, target string) string {
-	inst, most := "", int64(0)
+func Inst(p *program.Program, target string) kernel.Inst {
+	t, ok := kernel.LookupTarget(target)
+	if !ok {
+		return kernel.Inst{}
+	}
+	var inst kernel.Inst
+	most := int64(0)
 	for _, k := range p.Kernels {
 		if plan, ok := k.Plan(target); ok && k.Spec.Kind == kernel.Gemm && k.Spec.Flops(1) > most {
-			inst, most = plan.Inst, k.Spec.Flops(1)
+			inst, _ = t.Inst(plan.Inst)
+			most = k.Spec.Flops(1)
 		}
 	}
 	return inst

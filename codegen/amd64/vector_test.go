@@ -1,0 +1,117 @@
+package amd64
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
+
+	"github.com/bertc/bertc/codegen/codegentest"
+)
+
+// TestVexOnly: the narrow tier refuses what takes EVEX, whose encoding the Go assembler would
+// choose in silence.
+func TestVexOnly(t *testing.T) {
+	// live holds n values of 256 bits at a time.
+	live := func(n int) func(e *emitter) {
+		return func(e *emitter) {
+			var v []reg.VecVirtual
+			for i := range n {
+				v = append(v, e.vec())
+				e.do(x86.VMOVUPS(operand.Mem{Base: e.args, Disp: 32 * i}, v[i]))
+			}
+			for i := range v {
+				e.do(x86.VMOVUPS(v[i], operand.Mem{Base: e.args, Disp: 32 * i}))
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		emit func(e *emitter)
+		ok   bool
+	}{
+		{"16 registers", live(16), true},
+		{"17 registers", live(17), false},
+		{"512 bits", func(e *emitter) { z := e.ZMM(); e.do(x86.VADDPS(z, z, z)) }, false},
+		{"a mask register", func(e *emitter) { k := e.K(); e.do(x86.KXNORW(k, k, k)) }, false},
+		{"a broadcast operand", func(e *emitter) { y := e.vec(); e.do(x86.VADDPS_BCST(operand.Mem{Base: e.args}, y, y)) }, false},
+	} {
+		u := newUnit("t", 8)
+		e := u.function(testFunc)
+		tt.emit(e)
+		e.ret()
+		if e.err != nil {
+			t.Fatalf("%s: %v", tt.name, e.err)
+		}
+		if _, _, err := u.text(); (err == nil) != tt.ok {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+	}
+}
+
+var (
+	function    = regexp.MustCompile(`^[0-9a-f]+ <main\.k[0-9]+[A-Z].*>:$`)
+	instruction = regexp.MustCompile(`^\s*[0-9a-f]+:\s+((?:[0-9a-f]{2} )+)\s*(.*)$`)
+	avx512      = regexp.MustCompile(`%zmm|%k[0-7]|%[xy]mm(1[6-9]|[23][0-9])|\(bad\)`)
+)
+
+// disassembled is a check of the linked program: it fails if any kernel has an instruction in
+// EVEX encoding, or for a wide tier if none has, as a check of the check.
+func disassembled(wide bool) func(t *testing.T, path string) {
+	return func(t *testing.T, path string) {
+		tool := ""
+		for _, name := range []string{"objdump", "llvm-objdump"} {
+			if _, err := exec.LookPath(name); err == nil && tool == "" {
+				tool = name
+			}
+		}
+		if tool == "" {
+			t.Log("SKIP: neither objdump nor llvm-objdump is installed; the code is not disassembled")
+			return
+		}
+		listing, err := exec.Command(tool, "-d", path).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", tool, err)
+		}
+		functions, instructions, evex := 0, 0, 0
+		inside := false
+		for line := range strings.Lines(string(listing)) {
+			line = strings.TrimRight(line, "\n")
+			if strings.HasSuffix(line, ">:") {
+				if inside = function.MatchString(line); inside {
+					functions++
+				}
+			}
+			m := instruction.FindStringSubmatch(line)
+			if !inside || m == nil || m[2] == "" { // the rest of the bytes of a long instruction
+				continue
+			}
+			instructions++
+			// 0x62 has no other meaning in 64-bit code.
+			if strings.HasPrefix(m[1], "62 ") || avx512.MatchString(m[2]) {
+				if evex++; !wide && evex <= 5 {
+					t.Errorf("EVEX in an AVX2 kernel: %s", line)
+				}
+			}
+		}
+		t.Logf("%d functions, %d instructions, %d in EVEX encoding", functions, instructions, evex)
+		if functions < 100 || instructions < 100*functions {
+			t.Error("too few for all kernels")
+		}
+		if wide && evex == 0 {
+			t.Error("no EVEX in AVX-512 kernels: the test does not see it")
+		}
+	}
+}
+
+// TestEqual: the AVX2 tier gives the bits of the AVX-512F tier. Both round the same sums in the
+// same order; exponentials, roots and quotients are of the same operations.
+func TestEqual(t *testing.T) {
+	t.Parallel()
+	run := codegentest.Native(t, New().Target())
+	codegentest.Equal(t, New(), NewAVX2(), run)
+}

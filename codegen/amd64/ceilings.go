@@ -21,7 +21,7 @@ type Ceiling struct {
 	// Work is what one turn does: floating-point (or integer) operations, or 0 for a loop that
 	// reads Bytes bytes a turn.
 	Work int
-	// Features are needed.
+	// Features are what the processor must have.
 	Features []string
 	// Buffer is how many bytes of random data the loop wants at Data; 0 for any number.
 	Buffer int

@@ -1,10 +1,12 @@
 package pipeline
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -331,5 +333,31 @@ func TestSentiment(t *testing.T) {
 	}
 	if t.Logf("scores differ by %.3g", worst); !(worst <= tolerance32) {
 		t.Errorf("scores differ by %.3g", worst)
+	}
+}
+
+// TestTextAPI runs testdata/api_test.go.txt as a test of a generated package: what a Go program
+// sees that a JSON line does not.
+func TestTextAPI(t *testing.T) {
+	m, err := Open(filepath.Join(root, "models/sentiment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	dir := filepath.Join(t.TempDir(), "sentiment")
+	if _, err := Compile(context.Background(), m, Options{Out: dir}); err != nil {
+		t.Fatal(err)
+	}
+	test, err := os.ReadFile("testdata/api_test.go.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "api_test.go"), test, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "test", ".")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -42,8 +42,11 @@ func Check(s Spec, p Plan) error {
 	if inst.Pairs && s.Kind == Gemm && s.Weight != ir.BF16 {
 		return bad("%s needs bf16 weights", inst.Name)
 	}
-	if inst.Rows > 1 && (s.Kind != Gemm || s.Weight != ir.BF16) {
-		return bad("%s is for matmuls with bf16 weights", inst.Name)
+	if inst.Rows > 1 && s.Kind == Gemm && s.Weight != ir.BF16 {
+		return bad("%s needs bf16 weights", inst.Name)
+	}
+	if inst.Rows > 1 && s.Kind == Attention && s.HeadDim%4 != 0 {
+		return bad("%s needs heads of a multiple of 4 elements, found %d", inst.Name, s.HeadDim)
 	}
 	if p.MicroN != PanelN {
 		return bad("micro has %d columns, a weight panel has %d", p.MicroN, PanelN)

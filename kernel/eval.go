@@ -104,7 +104,7 @@ func (g *gemmEval) tile(a []float32, row, h, group, n int) []float32 {
 		for r := range h {
 			x := a[(row+r)*kPad : (row+r+1)*kPad]
 			for c := range PanelN {
-				acc := g.inst.sum(x, func(k int) float32 { return w[g.offN[c]+g.offK[k]] })
+				acc := g.inst.sum(0, x, func(k int) float32 { return w[g.offN[c]+g.offK[k]] })
 				if s.Epilogue.Has(Bias) {
 					acc += g.in.Bias[(group+p)*PanelN+c]
 				}
@@ -200,12 +200,16 @@ func checkKind(k Kernel, kind Kind) error {
 	return Check(k.Spec, k.Plan)
 }
 
-// sum returns Σ a[k]·b(k) as the instruction does it.
-func (i Inst) sum(a []float32, b func(k int) float32) float32 {
-	acc := float32(0)
+// sum returns acc + Σ a[k]·b(k) as the instruction does it. The missing steps of a last quad are
+// zero.
+func (i Inst) sum(acc float32, a []float32, b func(k int) float32) float32 {
 	if i.Quad != nil {
 		for k := 0; k < len(a); k += 4 {
-			acc = i.Quad(acc, [4]float32(a[k:]), [4]float32{b(k), b(k + 1), b(k + 2), b(k + 3)})
+			var x, y [4]float32
+			for j := range copy(x[:], a[k:]) {
+				y[j] = b(k + j)
+			}
+			acc = i.Quad(acc, x, y)
 		}
 		return acc
 	}

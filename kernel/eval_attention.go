@@ -40,6 +40,10 @@ func EvalAttention(k Kernel, qkv []float32) ([]float32, error) {
 // blocks from the start of the sequence.
 func attendRow(s Spec, inst Inst, blockN int, q []float32, tokens int, key, value func(int) []float32) []float32 {
 	o := make([]float32, s.HeadDim)
+	scaled := make([]float32, len(q))
+	for i, v := range q {
+		scaled[i] = round(s.Math, v*float32(s.Scale))
+	}
 	largest, sum := float32(math.Inf(-1)), float32(0)
 	for start := 0; start < tokens; start += blockN {
 		end := min(start+blockN, tokens)
@@ -47,9 +51,7 @@ func attendRow(s Spec, inst Inst, blockN int, q []float32, tokens int, key, valu
 		next := largest
 		for n := range scores {
 			k := key(start + n)
-			for i := range inst.steps(len(q)) {
-				scores[n] = inst.Mul(scores[n], round(s.Math, q[i]*float32(s.Scale)), round(s.Math, k[i]))
-			}
+			scores[n] = inst.sum(0, scaled, func(i int) float32 { return round(s.Math, k[i]) })
 			next = max(next, scores[n])
 		}
 		if start > 0 {
@@ -63,13 +65,12 @@ func attendRow(s Spec, inst Inst, blockN int, q []float32, tokens int, key, valu
 		// Sums of probabilities have no order that a plan prescribes.
 		total := 0.0
 		for n, x := range scores {
-			scores[n] = exp(x - largest)
-			total += float64(scores[n])
+			p := exp(x - largest)
+			total += float64(p)
+			scores[n] = round(s.Math, p)
 		}
-		for n := range inst.steps(len(scores)) {
-			for i, v := range value(start + n) {
-				o[i] = inst.Mul(o[i], round(s.Math, scores[n]), round(s.Math, v))
-			}
+		for i := range o {
+			o[i] = inst.sum(o[i], scores, func(n int) float32 { return round(s.Math, value(start + n)[i]) })
 		}
 		sum += float32(total)
 	}

@@ -63,6 +63,9 @@ func (i Inst) TileOf(weight ir.DType, rows int) Tile {
 	switch {
 	case i.Rows > 1:
 		pairs := (rows + 1) / 2
+		if weight != ir.BF16 {
+			return Tile{MACs: 2 * pairs * w, Loads: pairs + 2*w, Lines: w / 2, Chained: 1}
+		}
 		return Tile{MACs: 2 * pairs * w, Vector: 2 * w, Loads: pairs + 2*w, Lines: 2 * lines, Chained: 1}
 	case weight == ir.BF16:
 		return Tile{MACs: 4 * rows * w, Vector: 4 * w, Loads: rows + 2*w, Lines: 2 * lines, Chained: 4}
@@ -100,11 +103,7 @@ func (m Machine) tileCost(s Spec, i Inst, rows int) float64 {
 	if i.Rows > 1 {
 		chain, units = m.MatrixChain, (rows+1)/2
 	}
-	weight := s.Weight
-	if s.Kind == Attention {
-		weight = ir.F32
-	}
-	t, w := i.TileOf(weight, rows), i.TileVectors(weight, rows)
+	t, w := i.TileOf(s.Weight, rows), i.TileVectors(s.Weight, rows)
 	cycles := m.Cycles(t, chain) + smallTile
 	if s.Kind == Gemm && sharing(units, 4*s.KPad()*max(1, i.Rows), m.SetBytes) > m.Ways {
 		cycles *= 1.3

@@ -13,7 +13,8 @@ const (
 )
 
 // TileVectors returns how many vectors of 4 columns, 2, 4 or 8, the register tile has for so many
-// rows: as many as there are registers for, or 0 when there are too many rows.
+// rows: as many as there are registers for, or 0 when there are too many rows. weight is the type
+// of panels in the weight file; attention packs its panels itself and has none.
 func (i Inst) TileVectors(weight ir.DType, rows int) int {
 	if rows > addresses*max(1, i.Rows) {
 		return 0
@@ -31,6 +32,9 @@ func (i Inst) TileVectors(weight ir.DType, rows int) int {
 func (i Inst) tileRegisters(weight ir.DType, rows, vectors int) int {
 	if i.Rows > 1 {
 		pairs := (rows + 1) / 2
+		if weight != ir.BF16 {
+			return 2*pairs*vectors + pairs + 2
+		}
 		left := pairs
 		if vectors == 2 {
 			left = 1 // each is used once, so they take turns

@@ -42,18 +42,32 @@ func packQ(e *emitter, k kernel.Kernel) {
 	src, dst := e.arg("src", unsafe.Offsetof(attentionArgs.Q)), e.arg("dst", unsafe.Offsetof(attentionArgs.QPack))
 	x, t, scale, round := e.v("x"), e.v("t"), e.v("scale"), e.newRounder(s.Math == ir.BF16)
 	e.constF32(scale, s.Scale)
+	quads := e.newProduct(k, 0, 0).quads()
+	next := func() { e.addi(dst, dst, 4*s.HeadDim) }
+	if quads {
+		next = e.alternate(dst, 8*s.HeadDim)
+	}
 	e.headRows(s, src, unsafe.Offsetof(attentionArgs.QStride), s.HeadDim*s.In.Size(), func() {
 		e.vectors(s.HeadDim, 4, []stream{{src, s.In.Size()}, {dst, 4}}, func(at, _, count int) {
 			e.load(s.In, x, src, at, count, t)
 			e.fmul(x, x, scale)
+			if quads {
+				e.strD(round.narrow(x), dst, 4*at)
+				return
+			}
 			round.to(s.Math, x)
 			round.store(ir.F32, x, dst, at, count)
 		})
-		e.addi(dst, dst, 4*s.HeadDim)
+		next()
 	})
 }
 
 func packKV(e *emitter, k kernel.Kernel) {
+	if e.newProduct(k, 0, 0).quads() {
+		e.scope(func() { e.packValueQuads(k) })
+		e.scope(func() { e.packKeyQuads(k) })
+		return
+	}
 	e.scope(func() { e.packValues(k) })
 	e.scope(func() { e.packKeys(k) })
 }
@@ -110,35 +124,11 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 			streams = append(streams, stream{p, s.In.Size()})
 		}
 		e.vectors(s.HeadDim, 1, streams, func(at, _, count int) {
-			absent := e.label("absent")
-			if !all {
-				for _, v := range x {
-					e.zero(v)
-				}
-			}
-			for i, v := range x {
-				if !all {
-					e.cmpi(left, i)
-					e.branch("LE", absent)
-				}
+			e.present(x, all, left, func(i int, v vec) {
 				e.load(s.In, v, key[i], at, count, t)
 				round.to(s.Math, v)
-			}
-			if !all {
-				e.bind(absent)
-			}
-			e.zip1s(y[0], x[0], x[2])
-			e.zip2s(y[1], x[0], x[2])
-			e.zip1s(y[2], x[1], x[3])
-			e.zip2s(y[3], x[1], x[3])
-			for i := range count {
-				zip := e.zip1s
-				if i%2 == 1 {
-					zip = e.zip2s
-				}
-				zip(x[0], y[i/2], y[2+i/2])
-				e.strQ(x[0], to, (at+i)*panelBytes)
-			}
+			})
+			e.transpose(x, y, count, func(i int, column vec) { e.strQ(column, to, (at+i)*panelBytes) })
 		})
 	}
 	top, part, packed := e.label("keys"), e.label("part"), e.label("packed")
@@ -168,6 +158,43 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 	e.branch("GT", top)
 }
 
+// present loads rows into x, of which all or the first left exist; the others are zero.
+func (e *emitter) present(x [4]vec, all bool, left gpr, load func(i int, v vec)) {
+	absent := e.label("absent")
+	if !all {
+		for _, v := range x {
+			e.zero(v)
+		}
+	}
+	for i, v := range x {
+		if !all {
+			e.cmpi(left, i)
+			e.branch("LE", absent)
+		}
+		load(i, v)
+	}
+	if !all {
+		e.bind(absent)
+	}
+}
+
+// transpose calls body with each of the first count columns of the 4×4 lanes of x. It changes x
+// and y.
+func (e *emitter) transpose(x, y [4]vec, count int, body func(i int, column vec)) {
+	e.zip1s(y[0], x[0], x[2])
+	e.zip2s(y[1], x[0], x[2])
+	e.zip1s(y[2], x[1], x[3])
+	e.zip2s(y[3], x[1], x[3])
+	for i := range count {
+		zip := e.zip1s
+		if i%2 == 1 {
+			zip = e.zip2s
+		}
+		zip(x[0], y[i/2], y[2+i/2])
+		body(i, x[0])
+	}
+}
+
 // attend emits, for each tile of rows: the scores of the block, the softmax step on them, and
 // the products with the values.
 func attend(e *emitter, k kernel.Kernel) {
@@ -179,6 +206,14 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.bind(top)
 	e.rest(height, unsafe.Offsetof(attentionArgs.Rows), row, p.MicroM)
 
+	quads, stepBytes := e.newProduct(k, 0, 0).quads(), panelBytes
+	units := height
+	if quads {
+		units, stepBytes = e.gp("units"), quadBytes/4
+		e.addi(units, height, 1)
+		e.lsr(units, units, 1)
+	}
+
 	// rowsOf sets d to the current rows of a scratch buffer.
 	rowsOf := func(name string, field uintptr, bytes int) gpr {
 		d := e.arg(name, field)
@@ -186,15 +221,15 @@ func attend(e *emitter, k kernel.Kernel) {
 		return d
 	}
 	e.scope(func() {
-		scores := e.newProduct(k, ir.F32, 4*s.HeadDim)
+		scores := e.newProduct(k, 0, 4*s.HeadDim)
 		t := tile{a: rowsOf("q", unsafe.Offsetof(attentionArgs.QPack), 4*s.HeadDim), b: e.arg("keys", unsafe.Offsetof(attentionArgs.KPack)),
-			c: rowsOf("s", unsafe.Offsetof(attentionArgs.S), 4*p.BlockN), cStride: 4 * p.BlockN, k: s.HeadDim}
+			c: rowsOf("s", unsafe.Offsetof(attentionArgs.S), 4*p.BlockN), cStride: 4 * p.BlockN, k: s.HeadDim, exact: true, rows: height}
 		n := e.arg("n", unsafe.Offsetof(attentionArgs.Keys))
 		e.addi(n, n, kernel.PanelN-1)
 		e.lsr(n, n, log2(kernel.PanelN))
 		e.times(n, func() {
-			scores.emit(height, t)
-			e.addi(t.b, t.b, s.HeadDim*panelBytes)
+			scores.emit(units, t)
+			e.addi(t.b, t.b, s.HeadDim*stepBytes)
 		})
 	})
 	e.scope(func() {
@@ -203,15 +238,18 @@ func attend(e *emitter, k kernel.Kernel) {
 			rowsOf("max", unsafe.Offsetof(attentionArgs.Max), 4), rowsOf("sum", unsafe.Offsetof(attentionArgs.Sum), 4))
 	})
 	e.scope(func() {
-		output := e.newProduct(k, ir.F32, 4*p.BlockN)
+		output := e.newProduct(k, 0, 4*p.BlockN)
 		t := tile{a: rowsOf("s", unsafe.Offsetof(attentionArgs.S), 4*p.BlockN), b: e.arg("values", unsafe.Offsetof(attentionArgs.VPack)),
 			c: rowsOf("o", unsafe.Offsetof(attentionArgs.O), 4*width), cStride: 4 * width,
-			dynamic: true, kReg: e.arg("keys", unsafe.Offsetof(attentionArgs.Keys)), load: true}
+			dynamic: true, kReg: e.arg("keys", unsafe.Offsetof(attentionArgs.Keys)), load: true, exact: true, rows: height}
+		if quads {
+			e.addi(t.kReg, t.kReg, 3) // a last quad has probabilities and values that are zero
+		}
 		n := e.gp("n")
 		e.movi(n, width/kernel.PanelN)
 		e.times(n, func() {
-			output.emit(height, t)
-			e.addi(t.b, t.b, p.BlockN*panelBytes)
+			output.emit(units, t)
+			e.addi(t.b, t.b, p.BlockN*stepBytes)
 		})
 	})
 	e.next(row, p.MicroM, unsafe.Offsetof(attentionArgs.Rows), top)
@@ -265,6 +303,23 @@ func (e *emitter) softmax(k kernel.Kernel, height, scores, o, max, sum gpr) {
 			body()
 		})
 	}
+	write := func() {
+		round.to(s.Math, v)
+		e.strQ(v, x, 0)
+	}
+	nextRow := func() {}
+	var pair, to gpr // the row in its pair of packed probabilities, and where the next ones go
+	quads := e.newProduct(k, 0, 0).quads()
+	if quads {
+		// They take the place of scores that have been read.
+		pair, to = e.gp("pair"), e.gp("to")
+		e.mov(pair, scores)
+		nextRow = e.alternate(pair, 8*p.BlockN)
+		write = func() {
+			e.strD(round.narrow(v), to, 0)
+			e.addi(to, to, 16)
+		}
+	}
 	out := []stream{{o, 4}}
 	e.times(n, func() {
 		again, joined := e.label("again"), e.label("joined")
@@ -295,13 +350,16 @@ func (e *emitter) softmax(k kernel.Kernel, height, scores, o, max, sum gpr) {
 		e.bind(joined)
 
 		e.zero(total)
+		if quads {
+			e.mov(to, pair)
+		}
 		each(func() {
 			e.fsub(v, v, top)
 			e.exp(v, temps)
 			e.fadd(total, total, v)
-			round.to(s.Math, v)
-			e.strQ(v, x, 0)
+			write()
 		})
+		nextRow()
 		e.sumLanes(total)
 		e.fadd(total, total, scale) // scale holds the old sum on the new scale
 		e.strS(top, max, 0)

@@ -1,5 +1,7 @@
 package arm64
 
+import "github.com/bertc/bertc/kernel"
+
 // This file owns the part of the register tile that BFMMLA does: it multiplies two rows of 4
 // steps of K by two columns of 4 steps. Packed rows lie in pairs, so that one load has both. The
 // panels have pairs of steps for single columns, and two loads and two ZIPs make of them the right
@@ -38,27 +40,80 @@ func (p *product) quadMatrix(q, first, vectors int) {
 	}
 }
 
-// finishMatrix adds the bias and writes the accumulators, each of which has two rows of two
-// columns.
+// quadBytes are 4 steps of K of a panel that attention packs for BFMMLA, a quad: for each of its
+// 32 columns the 4 steps, so that one load has two columns and nothing has to be zipped.
+const quadBytes = 4 * 2 * kernel.PanelN
+
+// sumQuads adds the products of a panel of quads.
+func (p *product) sumQuads(t tile) {
+	e := p.e
+	p.turns(t, 16, 4, func(steps int) {
+		for q := range steps / 4 {
+			for r, x := range p.a {
+				e.ldrQ(x, p.from[r], 16*q)
+			}
+			for pair := range 2 * p.w {
+				b := p.b[pair%len(p.b)]
+				e.ldrQ(b, p.right, q*quadBytes+16*pair)
+				for r, x := range p.a {
+					e.bfmmla(p.at(r, pair/2)[pair%2], x, b)
+				}
+			}
+		}
+		for _, x := range p.from {
+			e.addi(x, x, 4*steps)
+		}
+		e.addi(p.right, p.right, steps/4*quadBytes)
+	})
+}
+
+// eachPair calls body for each pair of rows with the addresses of both in c. The second one of
+// an odd number of rows is the first again when there is no room for it.
+func (p *product) eachPair(t tile, body func(r int, first, second gpr)) {
+	e := p.e
+	e.scope(func() {
+		second := e.gp("second")
+		p.eachRow(t, func(r int, first gpr) {
+			e.addi(second, first, t.cStride)
+			if t.exact && r == p.h-1 {
+				e.line("TST $1, %s", t.rows)
+				e.csel("EQ", second, second, first)
+			}
+			body(r, first, second)
+		})
+	})
+}
+
+// beginMatrix reads the accumulators, each of which has two rows of two columns.
+func (p *product) beginMatrix(t tile) {
+	e := p.e
+	p.eachPair(t, func(r int, first, second gpr) {
+		for v := range p.w {
+			acc, rows := p.at(r, v), p.b[:2]
+			e.ldrQ(rows[0], first, 16*v)
+			e.ldrQ(rows[1], second, 16*v)
+			e.zip1d(acc[0], rows[0], rows[1])
+			e.zip2d(acc[1], rows[0], rows[1])
+		}
+	})
+}
+
+// finishMatrix adds the bias and writes the accumulators, the second row before the first, which
+// may be at the same address.
 func (p *product) finishMatrix(t tile) {
 	e := p.e
-	second := e.gp("second")
-	p.eachRow(t, func(r int, row gpr) {
-		e.addi(second, row, t.cStride)
+	p.eachPair(t, func(r int, first, second gpr) {
 		for v := range p.w {
-			acc := p.at(r, v)
-			rows := p.b[:2]
+			acc, rows := p.at(r, v), p.b[:2]
 			e.zip1d(rows[0], acc[0], acc[1])
 			e.zip2d(rows[1], acc[0], acc[1])
 			if t.hasBias {
 				e.ldrQ(p.b[2], t.bias, 16*v)
+				e.fadd(rows[0], rows[0], p.b[2])
+				e.fadd(rows[1], rows[1], p.b[2])
 			}
-			for i, to := range []gpr{row, second} {
-				if t.hasBias {
-					e.fadd(rows[i], rows[i], p.b[2])
-				}
-				e.strQ(rows[i], to, 16*v)
-			}
+			e.strQ(rows[1], second, 16*v)
+			e.strQ(rows[0], first, 16*v)
 		}
 	})
 }

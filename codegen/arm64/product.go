@@ -27,7 +27,7 @@ const turnK = 8
 type product struct {
 	e       *emitter
 	inst    kernel.Inst
-	weight  ir.DType // of the panels
+	weight  ir.DType // of the panels; attention packs its own, which are f32 or quads (see matrix.go)
 	rows    int      // at most so many
 	aStride int      // bytes from one row of the left factor to the next
 
@@ -60,7 +60,12 @@ type tile struct {
 	load    bool // c holds the sums so far
 	bias    gpr  // of the panel's columns, moved on by them
 	hasBias bool
+	exact   bool // c ends where its rows end
+	rows    gpr  // how many they are, if exact
 }
+
+// quads reports whether the panels are quads.
+func (p *product) quads() bool { return p.unit() > 1 && p.weight != ir.BF16 }
 
 // emit emits t once for every height of the tile, and jumps to the one that the register h holds,
 // in units of rows.
@@ -92,9 +97,12 @@ func (p *product) height(h int, t tile) {
 	e := p.e
 	p.take(h)
 	column := e.gp("column") // bytes from the start of a block to the columns of the tile
-	limit := 2 * halfBlock
-	if p.weight == ir.F32 {
-		limit = panelBytes
+	limit := panelBytes
+	switch {
+	case p.quads():
+		limit = quadBytes
+	case p.weight == ir.BF16:
+		limit = 2 * halfBlock
 	}
 	subs := e.label("columns")
 	e.movi(column, 0)
@@ -108,10 +116,13 @@ func (p *product) height(h int, t tile) {
 	e.add(p.right, t.b, column)
 	p.begin(t)
 	e.hold(p.acc)
-	if p.weight == ir.F32 {
-		p.sumF32(t)
-	} else {
+	switch {
+	case p.quads():
+		p.sumQuads(t)
+	case p.weight == ir.BF16:
 		e.scope(func() { p.sumBF16(t.k) })
+	default:
+		p.sumF32(t)
 	}
 	e.release()
 	p.finish(t)
@@ -127,7 +138,9 @@ func (p *product) height(h int, t tile) {
 func (p *product) nextColumns(column gpr) {
 	e := p.e
 	switch {
-	case p.weight == ir.F32:
+	case p.quads():
+		e.addi(column, column, 32*p.w)
+	case p.weight != ir.BF16:
 		e.addi(column, column, 16*p.w)
 	case p.w == 4:
 		e.addi(column, column, halfBlock)
@@ -147,6 +160,8 @@ func (p *product) take(h int) {
 	p.h, p.w = h, p.inst.TileVectors(p.weight, h*p.unit())
 	p.acc = e.vs(h*p.w*p.unit(), "acc")
 	switch {
+	case p.quads():
+		p.a, p.b = e.vs(h, "a"), e.vs(2, "b")
 	case p.unit() > 1:
 		p.b = e.vs(5, "b")
 		p.a = e.vs(min(h, len(e.vecs.free)), "a")
@@ -178,6 +193,10 @@ func (p *product) begin(t tile) {
 		for _, x := range p.acc {
 			e.zero(x)
 		}
+		return
+	}
+	if p.unit() > 1 {
+		p.beginMatrix(t)
 		return
 	}
 	p.eachRow(t, func(r int, row gpr) {
@@ -264,18 +283,27 @@ func (p *product) sumF32(t tile) {
 		}
 		e.addi(p.right, p.right, panelBytes*steps)
 	}
-	steps := p.stepsF32()
-	for _, n := range []int{steps, 1} {
+	p.turns(t, p.stepsF32(), 1, turn)
+}
+
+// turns emits the loops over K: turns of most steps, a power of two, and then of least, which
+// divides K.
+func (p *product) turns(t tile, most, least int, turn func(steps int)) {
+	e := p.e
+	for _, n := range []int{most, least} {
 		skip := e.label("k")
 		switch {
-		case t.dynamic && n > 1:
+		case t.dynamic && n == most:
 			e.lsr(p.counter, t.kReg, log2(n))
 		case t.dynamic:
-			e.andi(p.counter, t.kReg, steps-1)
-		case n > 1 && t.k >= steps:
-			e.movi(p.counter, t.k/steps)
-		case n == 1 && t.k%steps != 0:
-			e.movi(p.counter, t.k%steps)
+			e.andi(p.counter, t.kReg, most-1)
+			if least > 1 {
+				e.lsr(p.counter, p.counter, log2(least))
+			}
+		case n == most && t.k >= most:
+			e.movi(p.counter, t.k/most)
+		case n == least && t.k%most != 0:
+			e.movi(p.counter, t.k%most/least)
 		default:
 			continue
 		}

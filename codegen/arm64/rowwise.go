@@ -60,15 +60,11 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 		e.addi(r.dst, r.dst, 4*s.KPad())
 	}
 	if e.newProduct(k, s.Weight, 0).unit() > 1 {
-		// Storing rounds. The second row of a pair begins 8 bytes after the first.
-		r.pairs, r.round, r.out = true, ir.F32, ir.BF16
-		step, pair := e.gp("step"), e.gp("pair")
-		e.movi(step, 8)
-		e.movi(pair, 8*s.KPad())
+		r.pairs, r.round, r.out = true, ir.F32, ir.BF16 // storing rounds
+		next := e.alternate(r.dst, 8*s.KPad())
 		r.next = func() {
 			e.add(r.src, r.src, srcStride)
-			e.add(r.dst, r.dst, step)
-			e.sub(step, pair, step)
+			next()
 		}
 	}
 	e.rows(r)

@@ -127,9 +127,10 @@ func TestHeads(t *testing.T) {
 			t.Parallel()
 			_, dir := compile(t, headDir(t, name), ir.F32)
 			task, cases := headCases(t, name)
+			b := built(t, dir)
 			for _, tier := range tiers() {
 				t.Run(tier, func(t *testing.T) {
-					d := driver(t, dir, tier, 0)
+					d := start(t, b, tier, 0)
 					if name != "encoder" {
 						checkLogits(t, d, name)
 					}

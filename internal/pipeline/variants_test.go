@@ -55,9 +55,19 @@ func compile(t testing.TB, dir string, math ir.DType) (*Model, string) {
 	return m, out
 }
 
-// driver starts a package on a tier, or skips when the machine cannot run it.
-func driver(t testing.TB, dir, tier string, threads int) *Driver {
-	d, err := StartDriver(context.Background(), dir, DriverOptions{Kernels: tier, Threads: threads, MaxTokens: bert.MaxTokens})
+// built builds a package; start then starts it on one tier after another.
+func built(t testing.TB, dir string) *Binary {
+	b, err := Build(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// start starts a package on a tier, or skips when the machine cannot run it.
+func start(t testing.TB, b *Binary, tier string, threads int) *Driver {
+	d, err := b.Start(context.Background(), DriverOptions{Kernels: tier, Threads: threads, MaxTokens: bert.MaxTokens})
 	if err != nil && tier != "portable" && strings.Contains(err.Error(), "no kernels") {
 		t.Skipf("SKIP: this machine cannot run %s: %v", tier, err)
 	}
@@ -66,6 +76,11 @@ func driver(t testing.TB, dir, tier string, threads int) *Driver {
 	}
 	t.Cleanup(func() { d.Close() })
 	return d
+}
+
+// driver is start for a package that is started once.
+func driver(t testing.TB, dir, tier string, threads int) *Driver {
+	return start(t, built(t, dir), tier, threads)
 }
 
 // tiers are the kernel sets that this architecture can be forced to.
@@ -163,9 +178,10 @@ func TestVariantsF32(t *testing.T) {
 			t.Parallel()
 			_, dir := compile(t, modelDir(t, v, "model.safetensors"), ir.F32)
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
+			b := built(t, dir)
 			for _, tier := range tiers() {
 				t.Run(tier, func(t *testing.T) {
-					d := driver(t, dir, tier, 0)
+					d := start(t, b, tier, 0)
 					for _, c := range cases {
 						hidden, logits := run(t, d.Encoder(bert.MaxTokens), c)
 						e, _ := num.MaxAbs(visible(hidden, c.mask), visible(c.hidden, c.mask))
@@ -243,9 +259,10 @@ func TestVariantsBF16(t *testing.T) {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
 			_, dir := compile(t, modelDir(t, v, "model.bf16.safetensors"), 0)
+			b := built(t, dir)
 			for _, tier := range tiers() {
 				t.Run(tier, func(t *testing.T) {
-					d := driver(t, dir, tier, 0)
+					d := start(t, b, tier, 0)
 					for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")) {
 						hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
 						e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
@@ -314,9 +331,10 @@ func checkFillMask(t *testing.T, d *Driver, most int) {
 // own distance from float64 is 1.3e-5 (hidden) and 3.5e-5 (logits): golden/meta.json.
 func TestTinyGolden(t *testing.T) {
 	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.F32)
+	b := built(t, dir)
 	for _, tier := range tiers() {
 		t.Run(tier, func(t *testing.T) {
-			d := driver(t, dir, tier, 0)
+			d := start(t, b, tier, 0)
 			for _, c := range goldenCases(t, filepath.Join(root, "models/tiny/golden/outputs.safetensors")) {
 				if c.hidden == nil {
 					continue

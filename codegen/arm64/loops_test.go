@@ -3,6 +3,7 @@ package arm64
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,22 +78,32 @@ func (l loop) count(prefixes ...string) int {
 	return n
 }
 
-// loopCase is a matmul of the size of a layer on a tier.
+// loopCase is a kernel of the size of a layer on a tier: a matmul of K steps, or attention on
+// heads of 96 when k is 0.
 type loopCase struct {
 	backend *Backend
-	weight  ir.DType
+	math    ir.DType
 	k       int
 }
 
 var loopCases = []loopCase{
-	{New(), ir.F32, 1536}, {New(), ir.F32, 4096}, {New(), ir.BF16, 1536}, {New(), ir.BF16, 4096},
-	{NewBF16(), ir.BF16, 1536}, {NewBF16(), ir.BF16, 4096},
+	{New(), ir.F32, 1536}, {New(), ir.F32, 4096}, {New(), ir.F32, 0},
+	{New(), ir.BF16, 1536}, {New(), ir.BF16, 4096},
+	{NewBF16(), ir.BF16, 1536}, {NewBF16(), ir.BF16, 4096}, {NewBF16(), ir.BF16, 0},
 }
 
-// loops returns the plan of the case and the loop of its tallest tile.
+func (c loopCase) spec() kernel.Spec {
+	s := kernel.Spec{Kind: kernel.Gemm, In: c.math, Out: c.math, Math: c.math, Weight: c.math, N: 1536, K: c.k}
+	if c.k == 0 {
+		s = kernel.Spec{Kind: kernel.Attention, In: c.math, Out: c.math, Math: c.math, Heads: 16, KVHeads: 1, HeadDim: 96, Scale: 0.1}
+	}
+	return s
+}
+
+// loops returns the plan of the case and the loop of its tallest tile, which is the last one.
 func (c loopCase) loops(t *testing.T) (kernel.Plan, loop) {
 	target := c.backend.Target().Name
-	s := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: c.weight, Weight: c.weight, N: 1536, K: c.k}
+	s := c.spec()
 	p, ok := kernel.Choose(s, target)
 	if !ok {
 		t.Fatal("no plan")
@@ -101,13 +112,28 @@ func (c loopCase) loops(t *testing.T) (kernel.Plan, loop) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, _ := strings.Cut(u.Asm, "TEXT ·kBlock")
-	loops := productLoops(t, block)
-	return p, loops[len(loops)-1]
+	function := "TEXT ·kBlock"
+	if c.k == 0 {
+		function = "TEXT ·kAttend"
+	}
+	_, text, _ := strings.Cut(u.Asm, function)
+	products := func(l loop) int { return l.count("fmla", "bfmmla") }
+	loops := productLoops(t, text)
+	longest := slices.MaxFunc(loops, func(a, b loop) int { return products(a) - products(b) })
+	for _, l := range slices.Backward(loops) {
+		if 4*products(l) > products(longest) { // else it is for what is left of K
+			return p, l
+		}
+	}
+	return p, longest
 }
 
 func (c loopCase) String() string {
-	return fmt.Sprintf("%s %s k=%d", c.backend.Target().Name, c.weight, c.k)
+	what := fmt.Sprintf("k=%d", c.k)
+	if c.k == 0 {
+		what = "attention"
+	}
+	return fmt.Sprintf("%s %s %s", c.backend.Target().Name, c.math, what)
 }
 
 // TestLoops: the loop that takes the time has the loads and operations that the plan's tile says,
@@ -116,7 +142,7 @@ func TestLoops(t *testing.T) {
 	for _, c := range loopCases {
 		p, l := c.loops(t)
 		inst, _ := c.backend.Target().Inst(p.Inst)
-		tile := inst.TileOf(c.weight, p.MicroM)
+		tile := inst.TileOf(c.spec().Weight, p.MicroM)
 		turns := l.count("fmla", "bfmmla") / tile.MACs
 		for what, n := range map[string][2]int{
 			"multiply-accumulates":    {l.count("fmla", "bfmmla"), turns * tile.MACs},

@@ -51,9 +51,9 @@ func TestStaticModel(t *testing.T) {
 	cycles := regexp.MustCompile(`Total Cycles: +(\d+)`)
 	for _, c := range loopCases {
 		p, l := c.loops(t)
-		want := shares[p.Inst+" "+c.weight.String()]
+		want := shares[p.Inst+" "+c.math.String()]
 		for _, m := range mcaModels {
-			if p.Inst == "bfmmla" && !m.bf16 || c.weight == ir.BF16 && p.Inst == "fmla" && m.bf16 {
+			if p.Inst == "bfmmla" && !m.bf16 || c.math == ir.BF16 && p.Inst == "fmla" && m.bf16 {
 				continue
 			}
 			cmd := exec.Command(mca, "-mtriple=aarch64", "-mcpu="+m.cpu, fmt.Sprint("-iterations=", turns))
@@ -66,7 +66,7 @@ func TestStaticModel(t *testing.T) {
 			n, _ := strconv.Atoi(string(found[1]))
 			turn := float64(n) / turns
 			share := float64(l.count("fmla", "bfmmla")) / turn / float64(m.pipes)
-			t.Logf("%-26s %-11s %5.1f cycles a turn, %.1f %% of %d pipes multiply", c, m.cpu, turn, 100*share, m.pipes)
+			t.Logf("%-25s %-11s %5.1f cycles a turn, %.1f %% of %d pipes multiply", c, m.cpu, turn, 100*share, m.pipes)
 			if share < want {
 				t.Errorf("%s on %s: %.1f %%, want %.0f %%", c, m.cpu, 100*share, 100*want)
 			}

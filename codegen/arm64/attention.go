@@ -28,8 +28,7 @@ func (e *emitter) headRows(s kernel.Spec, x gpr, stride uintptr, size int, body 
 		body()
 		same := e.label("query")
 		e.addi(x, x, size)
-		e.line("SUBS $1, %s, %s", head, head)
-		e.branch("NE", same)
+		e.countDown(head, same)
 		e.movi(head, group)
 		e.add(query, query, distance)
 		e.mov(x, query)
@@ -147,7 +146,7 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 	e.bind(part)
 	keys(false)
 	e.bind(packed)
-	e.line("SUB $4, %s, %s", left, left)
+	e.subi(left, left, 4)
 	// A panel that is begun is completed.
 	e.addi(column, column, 16)
 	e.cmpi(column, panelBytes)
@@ -275,7 +274,7 @@ func (e *emitter) softmax(k kernel.Kernel, height, scores, o, max, sum gpr) {
 			}
 		}
 		keys, last := e.arg("keys", unsafe.Offsetof(attentionArgs.Keys)), e.gp("last")
-		e.line("SUB $1, %s, %s", keys, keys)
+		e.subi(keys, keys, 1)
 		e.andi(last, keys, 3)
 		e.lsl(last, last, 4)
 		e.add(last, last, e.consts)
@@ -294,8 +293,7 @@ func (e *emitter) softmax(k kernel.Kernel, height, scores, o, max, sum gpr) {
 			e.ldrQ(v, x, 0)
 			body()
 			e.addi(x, x, 16)
-			e.line("SUBS $1, %s, %s", i, i)
-			e.branch("NE", loop)
+			e.countDown(i, loop)
 			e.bind(last)
 			e.ldrQ(temps[0], x, 0)
 			e.vmov(v, tail)

@@ -214,6 +214,8 @@ func (e *emitter) ldInt32(d, base gpr)           { e.line("MOVW (%s), %s", base,
 func (e *emitter) add(d, n, m gpr)               { e.line("ADD %s, %s, %s", m, n, d) }
 func (e *emitter) addi(d, n gpr, i int)          { e.line("ADD $%d, %s, %s", i, n, d) }
 func (e *emitter) sub(d, n, m gpr)               { e.line("SUB %s, %s, %s", m, n, d) }
+func (e *emitter) subi(d, n gpr, i int)          { e.line("SUB $%d, %s, %s", i, n, d) }
+func (e *emitter) tst(n gpr, bits int)           { e.line("TST $%d, %s", bits, n) }
 func (e *emitter) andi(d, n gpr, i int)          { e.line("AND $%d, %s, %s", i, n, d) }
 func (e *emitter) eori(d, n gpr, i int)          { e.line("EOR $%d, %s, %s", i, n, d) }
 func (e *emitter) lsl(d, n gpr, i int)           { e.line("LSL $%d, %s, %s", i, n, d) }
@@ -226,6 +228,12 @@ func (e *emitter) csel(cond string, d, n, m gpr) { e.line("CSEL %s, %s, %s, %s",
 // branch jumps to label when cond (LT, GE, EQ …) holds of the last comparison.
 func (e *emitter) branch(cond, label string) { e.line("B%s %s", cond, label) }
 func (e *emitter) jump(label string)         { e.line("JMP %s", label) }
+
+// countDown subtracts 1 from n and jumps to label until that gives 0.
+func (e *emitter) countDown(n gpr, label string) {
+	e.line("SUBS $1, %s, %s", n, n)
+	e.branch("NE", label)
+}
 
 // label returns a label name that is new in the function.
 func (e *emitter) label(name string) string {
@@ -278,8 +286,7 @@ func (e *emitter) times(n gpr, body func()) {
 	top := e.label("loop")
 	e.bind(top)
 	body()
-	e.line("SUBS $1, %s, %s", n, n)
-	e.branch("NE", top)
+	e.countDown(n, top)
 }
 
 // words returns the offset of a vector of constants.

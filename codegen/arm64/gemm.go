@@ -214,7 +214,7 @@ func (g *gemm) output() {
 			e.scope(func() { w.panel(c, dst, res, s.N%s.PanelOut()) })
 			e.jump(done)
 			e.bind(whole)
-			e.line("SUB $%d, %s, %s", s.PanelOut(), left, left)
+			e.subi(left, left, s.PanelOut())
 		}
 		e.scope(func() { w.panel(c, dst, res, s.PanelOut()) })
 		e.bind(done)

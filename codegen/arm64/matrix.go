@@ -76,7 +76,7 @@ func (p *product) eachPair(t tile, body func(r int, first, second gpr)) {
 		p.eachRow(t, func(r int, first gpr) {
 			e.addi(second, first, t.cStride)
 			if t.exact && r == p.h-1 {
-				e.line("TST $1, %s", t.rows)
+				e.tst(t.rows, 1)
 				e.csel("EQ", second, second, first)
 			}
 			body(r, first, second)

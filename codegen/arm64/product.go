@@ -147,7 +147,7 @@ func (p *product) nextColumns(column gpr) {
 	default:
 		same := e.label("half")
 		e.eori(column, column, 32)
-		e.line("TST $32, %s", column)
+		e.tst(column, 32)
 		e.branch("NE", same)
 		e.addi(column, column, halfBlock)
 		e.bind(same)

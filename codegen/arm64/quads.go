@@ -99,7 +99,7 @@ func (e *emitter) packValueQuads(k kernel.Kernel) {
 	quad(false)
 	e.bind(packed)
 	e.addi(dst, dst, quadBytes)
-	e.line("SUB $4, %s, %s", left, left)
+	e.subi(left, left, 4)
 	e.cmpi(left, 0)
 	e.branch("GT", top)
 }

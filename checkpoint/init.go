@@ -21,6 +21,7 @@ type InitOptions struct {
 	// ShardBytes is the size that a file does not exceed, unless one tensor alone does; 0 is
 	// 500 MB.
 	ShardBytes int64
+	Tokenizer  []byte                  // tokenizer.json, as given; nil for none
 	Progress   func(done, total int64) // in bytes; may be nil
 }
 
@@ -64,6 +65,11 @@ func Init(ctx context.Context, dir string, config []byte, wants []Want, o InitOp
 func initFiles(ctx context.Context, dir string, config []byte, wants []Want, o InitOptions) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
 		return err
+	}
+	if o.Tokenizer != nil {
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), o.Tokenizer, 0o644); err != nil {
+			return err
+		}
 	}
 	shards, total, err := planShards(wants, o)
 	if err != nil {

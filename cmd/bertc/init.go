@@ -12,17 +12,19 @@ import (
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/tokenizer"
+	"github.com/bertc/bertc/tokenizer/hf"
 )
 
 func initCommand() *cobra.Command {
-	var config, out, dtype string
+	var config, out, dtype, tok string
 	var seed uint64
 	c := &cobra.Command{
 		Use:   "init --config FILE --out DIR",
 		Short: "Write a random checkpoint of any size",
 		Long: `Write a checkpoint with random weights for a config.json, shard by shard, so that
 anyone can measure at full size without the real weights. The same seed gives
-the same numbers.`,
+the same numbers. With a tokenizer the checkpoint takes text, whatever it answers.`,
 		Example: `  bertc init --config config.json --out ./random --dtype bf16`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -40,10 +42,14 @@ the same numbers.`,
 			if dtype != "bf16" && dtype != "f32" {
 				return fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", dtype)
 			}
+			tokens, err := readTokenizer(tok, cfg.VocabSize)
+			if err != nil {
+				return err
+			}
 			bar := newBar(c.ErrOrStderr(), "weights")
 			start := time.Now()
 			err = checkpoint.Init(c.Context(), out, data, pipeline.Wants(cfg), checkpoint.InitOptions{
-				Seed: seed, DType: checkpoint.DType(strings.ToUpper(dtype)), Std: cfg.InitializerRange, Progress: bar.set,
+				Tokenizer: tokens, Seed: seed, DType: checkpoint.DType(strings.ToUpper(dtype)), Std: cfg.InitializerRange, Progress: bar.set,
 			})
 			bar.done()
 			if err != nil {
@@ -55,7 +61,27 @@ the same numbers.`,
 	}
 	c.Flags().StringVar(&config, "config", "", "a config.json")
 	c.Flags().StringVar(&out, "out", "", "directory to write")
+	c.Flags().StringVar(&tok, "tokenizer", "", "a tokenizer.json to copy")
 	c.Flags().Uint64Var(&seed, "seed", 0, "seed of the random numbers")
 	c.Flags().StringVar(&dtype, "dtype", "bf16", "element type of the tensors: bf16 or f32")
 	return c
+}
+
+// readTokenizer reads a tokenizer.json that fits a vocabulary; path "" is none.
+func readTokenizer(path string, vocabulary int) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	image, err := hf.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.Open(image)
+	if err != nil {
+		return nil, err
+	}
+	if n := t.VocabSize(); n > vocabulary {
+		return nil, fmt.Errorf("%s: has %d tokens, vocab_size is %d", path, n, vocabulary)
+	}
+	return os.ReadFile(path)
 }

@@ -43,6 +43,7 @@ into, and the memory that a session takes.`,
 			return w.Flush()
 		},
 	}
+	c.Flags().StringVar(&o.task, "task", "", "head to look at: "+bert.TaskNames()+" (default: what config.json names)")
 	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: bf16 or f32 (default: as compile)")
 	return c
 }

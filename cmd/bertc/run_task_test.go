@@ -115,3 +115,32 @@ func TestRunTaskInterrupted(t *testing.T) {
 		t.Errorf("the interrupted job wrote %d bytes, the whole one %d", len(cut), len(whole))
 	}
 }
+
+// TestInitTokenizer: a random checkpoint may have a tokenizer, which must fit its vocabulary.
+func TestInitTokenizer(t *testing.T) {
+	config, err := os.ReadFile("../../testdata/heads/qa.config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tok = tiny + "/tokenizer.json"
+	out := filepath.Join(t.TempDir(), "model")
+	if _, err := bertc(t, "", "init", "--config", "../../testdata/heads/qa.config.json", "--tokenizer", tok, "--out", out); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := os.ReadFile(tok)
+	if got, err := os.ReadFile(filepath.Join(out, "tokenizer.json")); err != nil || string(got) != string(want) {
+		t.Errorf("the tokenizer differs, %v", err)
+	}
+	if shown, err := bertc(t, "", "inspect", out, "--task", "encoder"); err != nil || !strings.Contains(shown, "ignored: task encoder does not use it") {
+		t.Errorf("inspect: %v, %.300s", err, shown)
+	}
+	small := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(small, []byte(strings.Replace(string(config), `"vocab_size": 4608`, `"vocab_size": 100`, 1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err = bertc(t, "", "init", "--config", small, "--tokenizer", tok, "--out", out+"2")
+	sentence(t, err, "4608", "100", tok)
+	if _, err := os.Stat(out + "2"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory is left behind: %v", err)
+	}
+}

@@ -30,7 +30,9 @@ func TestQueue(t *testing.T) {
 		return w.Code, w.Body.String()
 	}
 	const n = 50
-	body := func(i int) string { return fmt.Sprintf(`{"texts":["%sです。","短い"]}`, strings.Repeat("長い文", i)) }
+	body := func(i int) string {
+		return fmt.Sprintf(`{"texts":["%sです。","短い"]}`, strings.Repeat("長い文", i))
+	}
 	var alone [n]string
 	for i := range n {
 		code, text := ask(body(i))

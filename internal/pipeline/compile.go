@@ -23,6 +23,7 @@ import (
 	"github.com/bertc/bertc/codegen/amd64"
 	"github.com/bertc/bertc/codegen/arm64"
 	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/heads"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -251,9 +252,22 @@ func facts(m *Model, math ir.DType, emitters []codegen.Backend) []emit.Fact {
 		{Name: "size", Value: fmt.Sprintf("%d layers, hidden %d, feed-forward %d, %d heads on %d key/value heads, vocabulary %d, %d positions, %d parameters",
 			c.NumHiddenLayers, c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads, c.NumKeyValueHeads, c.EmbeddingRows, c.MaxPositionEmbeddings, m.Parameters())},
 		{Name: "norm and positions", Value: fmt.Sprintf("%s, %s", c.NormType, c.Positions)},
+		{Name: "head", Value: head(c)},
 		{Name: "numerics", Value: fmt.Sprintf("products in %s, sums and residual stream in f32", math)},
 		{Name: "kernels", Value: strings.Join(append(targets, "portable Go"), ", ")},
 	}
+}
+
+// head is the task with its labels.
+func head(c bert.Config) string {
+	text := string(c.Task)
+	if c.ProblemType != "" {
+		text += ", " + string(c.ProblemType)
+	}
+	if len(c.Labels) > 0 {
+		text += ": " + strings.Join(c.Labels, ", ")
+	}
+	return text
 }
 
 func chosen(archs []string) (bs []codegen.Backend, targets []string, err error) {

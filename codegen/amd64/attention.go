@@ -337,16 +337,11 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.do(x86.MOVQ(panel, b))
 		e.addImm(steps*panelBytes, panel)
 		tile.heights(h, func(h int) {
-			for i, w := range tile.sweeps(h) {
-				if i > 0 {
-					e.do(x86.MOVQ(q, a))
-					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: tile.start(w) - steps*panelBytes}, b))
-				}
-				tile.zero(w)
-				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: steps / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
-				tile.sumRows(w, a, b, whole, panel)
-				tile.store(w, c, 4*p.BlockN)
-			}
+			sums := place{c, 4 * p.BlockN}
+			tile.begin(h, sums, true)
+			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: steps / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+			tile.sumRows(h, a, b, whole, panel, sums)
+			tile.finish(h, sums, nil)
 		})
 		e.addImm(panelBytes, c)
 	})
@@ -372,18 +367,13 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.do(x86.MOVQ(panel, b))
 		e.do(x86.LEAQ(operand.Mem{Base: panel, Index: keys, Scale: 1}, end))
 		tile.heights(h, func(h int) {
-			for i, w := range tile.sweeps(h) {
-				if i > 0 {
-					e.do(x86.MOVQ(scores, a))
-					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: tile.start(w)}, b))
-				}
-				tile.load(w, c, 4*width)
-				e.do(x86.MOVQ(keys, whole))
-				e.do(x86.ANDQ(operand.I32(-turnSteps(h)*panelBytes), whole))
-				e.do(x86.ADDQ(b, whole))
-				tile.sumRows(w, a, b, whole, end)
-				tile.store(w, c, 4*width)
-			}
+			sums := place{c, 4 * width}
+			tile.begin(h, sums, false)
+			e.do(x86.MOVQ(keys, whole))
+			e.do(x86.ANDQ(operand.I32(-turnSteps(h)*panelBytes), whole))
+			e.do(x86.ADDQ(b, whole))
+			tile.sumRows(h, a, b, whole, end, sums)
+			tile.finish(h, sums, nil)
 		})
 		e.addImm(blockBytes, panel)
 		e.addImm(panelBytes, c)

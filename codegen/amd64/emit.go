@@ -171,6 +171,15 @@ func (e *emitter) addImm(n int, dst operand.Op) {
 	e.do(x86.ADDQ(operand.I32(n), dst))
 }
 
+// atMost lowers r to limit where it is greater.
+func (e *emitter) atMost(limit, r reg.Register) {
+	fits := e.label("fits")
+	e.do(x86.CMPQ(r, limit))
+	e.do(x86.JLE(ref(fits)))
+	e.do(x86.MOVQ(limit, r))
+	e.bind(fits)
+}
+
 // mulImm sets dst to src times a constant.
 func (e *emitter) mulImm(n int, src, dst operand.Op) {
 	if n != int(int32(n)) {

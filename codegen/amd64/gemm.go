@@ -145,23 +145,19 @@ func (g *gemm) products(h reg.Register) {
 		e.do(x86.MOVQ(panel, b))
 		e.addImm(s.PanelBytes(), panel)
 		g.tile.heights(h, func(h int) {
-			for i, w := range g.tile.sweeps(h) {
-				if i > 0 {
-					e.do(x86.MOVQ(g.a, a))
-					e.do(x86.LEAQ(operand.Mem{Base: panel, Disp: g.tile.start(w) - s.PanelBytes()}, b))
-				}
-				g.tile.zero(w)
-				if g.tile.bf16 {
-					g.tile.sumBF16(w, a, b, panel)
-				} else {
-					e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
-					g.tile.sumRows(w, a, b, whole, panel)
-				}
-				if bias != nil {
-					g.addBias(w, bias)
-				}
-				g.tile.store(w, c, g.groupBytes)
+			sums := place{c, g.groupBytes}
+			g.tile.begin(h, sums, true)
+			if g.tile.bf16 {
+				g.tile.sumBF16(h, a, b, panel, sums)
+			} else {
+				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
+				g.tile.sumRows(h, a, b, whole, panel, sums)
 			}
+			var add func(part)
+			if bias != nil {
+				add = func(w part) { g.addBias(w, bias) }
+			}
+			g.tile.finish(h, sums, add)
 		})
 		e.addImm(panelBytes, c)
 		if bias != nil {
@@ -170,7 +166,7 @@ func (g *gemm) products(h reg.Register) {
 	})
 }
 
-func (g *gemm) addBias(w sweep, bias reg.Register) {
+func (g *gemm) addBias(w part, bias reg.Register) {
 	e := g.emitter
 	for v := range w.n {
 		x := g.tile.b[v%2]

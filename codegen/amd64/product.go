@@ -8,10 +8,11 @@ import (
 	"github.com/bertc/bertc/kernel"
 )
 
-// This file owns the register tile: up to MicroM rows times one panel of 32 columns, or times
-// half of them where the registers do not hold all. Each accumulator sums over K from 0 up, one
-// fused multiply-add a step, so that neither the size of the tile nor anything around it changes a
-// bit.
+// This file owns the register tile: up to MicroM rows times one panel of 32 columns. Each
+// accumulator sums over K from 0 up, one fused multiply-add a step, so that neither the size of
+// the tile nor anything around it changes a bit. Where the registers do not hold all accumulators,
+// they hold those of one half of the columns for a block of steps, then those of the other half,
+// and the rest is in memory: so the panel is still read from front to back.
 
 // panelBytes is one step of K of an f32 panel, and two of a bf16 panel.
 const panelBytes = 4 * kernel.PanelN
@@ -34,7 +35,7 @@ type product struct {
 func (e *emitter) newProduct(rows, aStride int, bf16, pairs bool) *product {
 	p := &product{e: e, rows: rows, bf16: bf16, pairs: pairs, aStride: aStride, a: e.vec(), b: [2]reg.VecVirtual{e.vec(), e.vec()}}
 	for h := 1; h <= rows; h++ {
-		for n := h * p.sweeps(h)[0].n; len(p.acc) < n; {
+		for n := h * p.parts(h)[0].n; len(p.acc) < n; {
 			p.acc = append(p.acc, e.vec())
 		}
 	}
@@ -45,37 +46,64 @@ func (e *emitter) newProduct(rows, aStride int, bf16, pairs bool) *product {
 	return p
 }
 
-// sweep is one pass over a panel: h rows times the n vectors of its columns from first on.
-type sweep struct{ h, first, n int }
+// part is accumulators that are in registers at a time: h rows times n vectors of columns, from
+// vector first on.
+type part struct{ h, first, n int }
 
-// sweeps returns the passes of a tile of h rows. All but a quarter of the registers hold
+// parts returns the parts of a tile of h rows, one or two. All but a quarter of the registers hold
 // accumulators at most; the rest are for factors and a constant.
-func (p *product) sweeps(h int) []sweep {
+func (p *product) parts(h int) []part {
 	all := kernel.PanelN / p.e.lanes
 	n, most := all, 24
 	if !p.e.wide() {
 		most = 12
 	}
-	for n > 2 && h*n > most {
-		n /= 2
+	if h*n <= most {
+		return []part{{h, 0, n}}
 	}
-	var s []sweep
-	for first := 0; first < all; first += n {
-		s = append(s, sweep{h, first, n})
-	}
-	return s
-}
-
-// start is the offset in a panel of the columns of w.
-func (p *product) start(w sweep) int {
-	if p.bf16 {
-		return w.first * p.e.lanes / 16 * halfBlock
-	}
-	return w.first * p.e.vecBytes()
+	return []part{{h, 0, n / 2}, {h, n / 2, n / 2}}
 }
 
 // row returns the accumulators of row r.
-func (p *product) row(w sweep, r int) []reg.VecVirtual { return p.acc[w.n*r : w.n*(r+1)] }
+func (p *product) row(w part, r int) []reg.VecVirtual { return p.acc[w.n*r : w.n*(r+1)] }
+
+// place is memory for the accumulators of a tile, in rows that are stride bytes apart.
+type place struct {
+	c      reg.Register
+	stride int
+}
+
+// begin starts the sums of h rows at zero, or at what c holds.
+func (p *product) begin(h int, c place, zero bool) {
+	parts := p.parts(h)
+	switch {
+	case zero:
+		p.zero(parts[0])
+		if len(parts) > 1 {
+			p.store(parts[0], c)
+			p.store(parts[1], c)
+		}
+	case len(parts) == 1:
+		p.load(parts[0], c)
+	}
+}
+
+// finish writes the sums of h rows to c, after add has changed them, which may be nil.
+func (p *product) finish(h int, c place, add func(w part)) {
+	parts := p.parts(h)
+	for _, w := range parts {
+		if len(parts) > 1 {
+			if add == nil {
+				return
+			}
+			p.load(w, c)
+		}
+		if add != nil {
+			add(w)
+		}
+		p.store(w, c)
+	}
+}
 
 // heights emits body once for every height from the tallest down, and jumps to the one that
 // the register rows holds.
@@ -101,26 +129,26 @@ func (p *product) heights(rows operand.Op, body func(h int)) {
 }
 
 // zero clears the accumulators of w.
-func (p *product) zero(w sweep) {
+func (p *product) zero(w part) {
 	for _, x := range p.acc[:w.h*w.n] {
 		p.e.zero(x)
 	}
 }
 
-// load sets the accumulators of w from rows of memory that are stride bytes apart.
-func (p *product) load(w sweep, c reg.Register, stride int) {
-	p.each(w, c, stride, func(m operand.Mem, x reg.Register) { p.e.do(x86.VMOVUPS(m, x)) })
+// load reads the accumulators of w.
+func (p *product) load(w part, c place) {
+	p.each(w, c, func(m operand.Mem, x reg.Register) { p.e.do(x86.VMOVUPS(m, x)) })
 }
 
-// store writes the accumulators of w to rows of memory that are stride bytes apart.
-func (p *product) store(w sweep, c reg.Register, stride int) {
-	p.each(w, c, stride, func(m operand.Mem, x reg.Register) { p.e.do(x86.VMOVUPS(x, m)) })
+// store writes the accumulators of w.
+func (p *product) store(w part, c place) {
+	p.each(w, c, func(m operand.Mem, x reg.Register) { p.e.do(x86.VMOVUPS(x, m)) })
 }
 
-func (p *product) each(w sweep, c reg.Register, stride int, body func(m operand.Mem, x reg.Register)) {
+func (p *product) each(w part, c place, body func(m operand.Mem, x reg.Register)) {
 	for r := range w.h {
 		for v, x := range p.row(w, r) {
-			body(operand.Mem{Base: c, Disp: r*stride + p.e.vecBytes()*(w.first+v)}, x)
+			body(operand.Mem{Base: c.c, Disp: r*c.stride + p.e.vecBytes()*(w.first+v)}, x)
 		}
 	}
 }
@@ -138,10 +166,45 @@ func unroll(h, most int) int {
 // turnSteps is the length of the main loop of sumRows.
 func turnSteps(h int) int { return unroll(h, 32) }
 
-// sumRows adds the products of a panel that is rows of 32 f32, or of 32 pairs of bf16. It consumes
-// a, and b, which is start(w) bytes into the panel; end is the address after the last row of the
-// panel, and whole that after the last full turn of the main loop.
-func (p *product) sumRows(w sweep, a, b, whole, end reg.Register) {
+// rowsBlock is the steps between two changes of the part, a multiple of all turns: little enough
+// to stay in the first-level cache, and no less than most heads of attention have.
+const rowsBlock = 64
+
+// sumRows adds the products of a panel that is rows of 32 f32, or of 32 pairs of bf16, for h rows
+// of the left factor. It consumes a and b; end is the address after the last row of the panel,
+// and whole that after the last full turn of the main loop. c is for the parts.
+func (p *product) sumRows(h int, a, b, whole, end reg.Register, c place) {
+	parts := p.parts(h)
+	if len(parts) == 1 {
+		p.sumPart(parts[0], a, b, whole, end)
+		return
+	}
+	e := p.e
+	fromA, fromB, blockWhole, blockEnd := e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	top := e.label("block")
+	e.bind(top)
+	e.do(x86.MOVQ(a, fromA))
+	e.do(x86.MOVQ(b, fromB))
+	e.do(x86.LEAQ(operand.Mem{Base: b, Disp: rowsBlock * panelBytes}, blockEnd))
+	e.atMost(end, blockEnd)
+	e.do(x86.MOVQ(blockEnd, blockWhole))
+	e.atMost(whole, blockWhole)
+	for i, w := range parts {
+		if i > 0 {
+			e.do(x86.MOVQ(fromA, a))
+			e.do(x86.LEAQ(operand.Mem{Base: fromB, Disp: e.vecBytes() * w.first}, b))
+		}
+		p.load(w, c)
+		p.sumPart(w, a, b, blockWhole, blockEnd)
+		p.store(w, c)
+	}
+	e.do(x86.MOVQ(blockEnd, b))
+	e.do(x86.CMPQ(b, end))
+	e.do(x86.JLT(ref(top)))
+}
+
+// sumPart is sumRows for a part, whose columns b points to.
+func (p *product) sumPart(w part, a, b, whole, end reg.Register) {
 	e := p.e
 	turn := func(steps int) {
 		for k := range steps {
@@ -182,34 +245,36 @@ const (
 	halfBlock  = blockPairs * 64
 )
 
-// prefetchAhead is four of the half blocks that a sweep reads. It pays for tiles that do more than
-// prefetchWork multiply-accumulates per line of the panel: they do not ask for the panel fast
-// enough to keep the processor's own prefetching going. Others are bound by memory and lose with
-// it (docs/tuning.md). A sweep over every other half block needs it always, because the processor
-// does not foresee its next one.
+// prefetchAhead is two blocks. It pays for tiles that do more than prefetchWork multiply-accumulates
+// per line of the panel: they do not ask for the panel fast enough to keep the processor's own
+// prefetching going. Others are bound by memory and lose with it (docs/tuning.md).
 const (
 	prefetchAhead = 4 * halfBlock
 	prefetchWork  = 8
 )
 
-// sumBF16 adds the products of a bf16 panel. It consumes a, and b, which is start(w) bytes into the
-// panel; end is the address after the panel. It reads the panel from front to back, the columns of
-// one half block at a time, because the processor prefetches one sequential stream and not two:
-// with both halves in one loop a single row ran at half the bandwidth of the memory.
-func (p *product) sumBF16(w sweep, a, b, end reg.Register) {
+// sumBF16 adds the products of a bf16 panel for h rows. It consumes a and b; end is the address
+// after the panel; c is for the parts. It reads the panel from front to back, the columns of one
+// half block at a time, because the processor prefetches one sequential stream and not two: with
+// both halves in one loop a single row ran at half the bandwidth of the memory.
+func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
 	e := p.e
-	pairs := unroll(w.h, blockPairs)
-	pairBytes, work := 8, 2*w.h // bytes of a pair of a packed row, multiply-accumulates per line
+	pairs := unroll(h, blockPairs)
+	pairBytes, work := 8, 2*h // bytes of a pair of a packed row, multiply-accumulates per line
 	if p.pairs {
-		pairBytes, work = 4, w.h
+		pairBytes, work = 4, h
 	}
-	parts := 16 / e.lanes // registers of the columns of a half block
-	halves := w.n / parts
-	x, half := p.b[:parts], e.GP64()
+	parts := p.parts(h)
+	n := 16 / e.lanes // registers of the columns of a half block
+	x, half := p.b[:n], e.GP64()
 	top := e.label("block")
 	e.bind(top)
-	for side := range halves {
-		v := side * parts
+	for side := range 2 {
+		w, v := parts[0], side*n
+		if len(parts) > 1 {
+			w, v = parts[side], 0
+			p.load(w, c)
+		}
 		next := e.label("k")
 		if pairs < blockPairs {
 			e.do(x86.LEAQ(operand.Mem{Base: b, Disp: halfBlock}, half))
@@ -218,8 +283,8 @@ func (p *product) sumBF16(w sweep, a, b, end reg.Register) {
 		}
 		for pair := range pairs {
 			m := operand.Mem{Base: b, Disp: 64 * pair}
-			if work > prefetchWork || halves == 1 {
-				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead * 2 / halves)))
+			if work > prefetchWork {
+				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead)))
 			}
 			if p.pairs {
 				e.do(x86.VMOVUPS(m, x[0]))
@@ -241,12 +306,12 @@ func (p *product) sumBF16(w sweep, a, b, end reg.Register) {
 			e.do(x86.CMPQ(b, half))
 			e.do(x86.JLT(ref(next)))
 		}
-		if side+1 < halves {
+		if side == 0 {
 			e.addImm(-pairBytes*blockPairs, a)
 		}
-	}
-	if halves == 1 {
-		e.addImm(halfBlock, b) // over the columns of other sweeps
+		if len(parts) > 1 {
+			p.store(w, c)
+		}
 	}
 	e.do(x86.CMPQ(b, end))
 	e.do(x86.JLT(ref(top)))
@@ -263,7 +328,7 @@ func (e *emitter) shiftUp(m operand.Mem, x reg.Register) {
 }
 
 // step emits one step of K for the vectors from v on, which are multiplied by xs.
-func (p *product) step(w sweep, v int, xs []reg.VecVirtual, a reg.Register, offset int) {
+func (p *product) step(w part, v int, xs []reg.VecVirtual, a reg.Register, offset int) {
 	for r := range w.h {
 		m, acc := operand.Mem{Base: a, Disp: r*p.aStride + offset}, p.row(w, r)[v:]
 		if len(xs) == 1 {
@@ -278,7 +343,7 @@ func (p *product) step(w sweep, v int, xs []reg.VecVirtual, a reg.Register, offs
 }
 
 // stepPair emits two steps of K for one vector.
-func (p *product) stepPair(w sweep, v int, x, a reg.Register, offset int) {
+func (p *product) stepPair(w part, v int, x, a reg.Register, offset int) {
 	for r := range w.h {
 		p.e.do(node("VDPBF16PS", []string{broadcast}, operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, p.row(w, r)[v]))
 	}

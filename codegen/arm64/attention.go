@@ -41,7 +41,7 @@ func packQ(e *emitter, k kernel.Kernel) {
 	src, dst := e.arg("src", unsafe.Offsetof(attentionArgs.Q)), e.arg("dst", unsafe.Offsetof(attentionArgs.QPack))
 	x, t, scale, round := e.v("x"), e.v("t"), e.v("scale"), e.newRounder(s.Math == ir.BF16)
 	e.constF32(scale, s.Scale)
-	quads := e.newProduct(k, 0, 0).quads()
+	quads := instOf(k).Rows > 1
 	next := func() { e.addi(dst, dst, 4*s.HeadDim) }
 	if quads {
 		next = e.alternate(dst, 8*s.HeadDim)
@@ -62,7 +62,7 @@ func packQ(e *emitter, k kernel.Kernel) {
 }
 
 func packKV(e *emitter, k kernel.Kernel) {
-	if e.newProduct(k, 0, 0).quads() {
+	if instOf(k).Rows > 1 {
 		e.scope(func() { e.packValueQuads(k) })
 		e.scope(func() { e.packKeyQuads(k) })
 		return
@@ -205,7 +205,7 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.bind(top)
 	e.rest(height, unsafe.Offsetof(attentionArgs.Rows), row, p.MicroM)
 
-	quads, stepBytes := e.newProduct(k, 0, 0).quads(), panelBytes
+	quads, stepBytes := instOf(k).Rows > 1, panelBytes
 	units := height
 	if quads {
 		units, stepBytes = e.gp("units"), quadBytes/4
@@ -220,7 +220,7 @@ func attend(e *emitter, k kernel.Kernel) {
 		return d
 	}
 	e.scope(func() {
-		scores := e.newProduct(k, 0, 4*s.HeadDim)
+		scores := e.newProduct(k, 4*s.HeadDim)
 		t := tile{a: rowsOf("q", unsafe.Offsetof(attentionArgs.QPack), 4*s.HeadDim), b: e.arg("keys", unsafe.Offsetof(attentionArgs.KPack)),
 			c: rowsOf("s", unsafe.Offsetof(attentionArgs.S), 4*p.BlockN), cStride: 4 * p.BlockN, k: s.HeadDim, exact: true, rows: height}
 		n := e.arg("n", unsafe.Offsetof(attentionArgs.Keys))
@@ -237,7 +237,7 @@ func attend(e *emitter, k kernel.Kernel) {
 			rowsOf("max", unsafe.Offsetof(attentionArgs.Max), 4), rowsOf("sum", unsafe.Offsetof(attentionArgs.Sum), 4))
 	})
 	e.scope(func() {
-		output := e.newProduct(k, 0, 4*p.BlockN)
+		output := e.newProduct(k, 4*p.BlockN)
 		t := tile{a: rowsOf("s", unsafe.Offsetof(attentionArgs.S), 4*p.BlockN), b: e.arg("values", unsafe.Offsetof(attentionArgs.VPack)),
 			c: rowsOf("o", unsafe.Offsetof(attentionArgs.O), 4*width), cStride: 4 * width,
 			dynamic: true, kReg: e.arg("keys", unsafe.Offsetof(attentionArgs.Keys)), load: true, exact: true, rows: height}
@@ -307,7 +307,7 @@ func (e *emitter) softmax(k kernel.Kernel, height, scores, o, max, sum gpr) {
 	}
 	nextRow := func() {}
 	var pair, to gpr // the row in its pair of packed probabilities, and where the next ones go
-	quads := e.newProduct(k, 0, 0).quads()
+	quads := instOf(k).Rows > 1
 	if quads {
 		// They take the place of scores that have been read.
 		pair, to = e.gp("pair"), e.gp("to")

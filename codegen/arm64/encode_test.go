@@ -45,7 +45,6 @@ var pinned = map[string]uint32{
 	"BFCVTN": 0x0ea16a23, // bfcvtn v3.4h, v17.4s
 	"BFMMLA": 0x6e5eee23, // bfmmla v3.4s, v17.8h, v30.8h
 	"ZERO":   0x6f00e403, // movi v3.2d, #0
-	"DUP":    0x4e040623, // dup v3.4s, v17.s[0]
 	"DUPs1":  0x5e0c0623, // mov s3, v17.s[1]
 	"DUPd1":  0x5e180623, // mov d3, v17.d[1]
 	"ZIP1s":  0x4e9e3a23, // zip1 v3.4s, v17.4s, v30.4s

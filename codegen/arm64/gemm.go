@@ -26,20 +26,12 @@ type gemm struct {
 	row, height   gpr // first row of the tile and rows in it
 }
 
-// newProduct returns the register tile of a plan.
-func (e *emitter) newProduct(k kernel.Kernel, weight ir.DType, aStride int) *product {
-	t, _ := kernel.LookupTarget(k.Plan.Target)
-	p := &product{e: e, weight: weight, rows: k.Plan.MicroM, aStride: aStride}
-	p.inst, _ = t.Inst(k.Plan.Inst)
-	return p
-}
-
 // gemmBlock emits: for every group of panels, for every tile of rows: the products, into the
 // scratch tile, then the epilogue on it. So a panel is read once from far away and then again
 // from the second-level cache, where the packed rows are too.
 func gemmBlock(e *emitter, k kernel.Kernel) {
 	s := k.Spec
-	g := &gemm{emitter: e, spec: s, groupBytes: s.Group() * panelBytes, tile: e.newProduct(k, s.Weight, 4*s.KPad()),
+	g := &gemm{emitter: e, spec: s, groupBytes: s.Group() * panelBytes, tile: e.newProduct(k, 4*s.KPad()),
 		panel: e.gp("panel"), panels: e.gp("panels"), row: e.gp("row"), height: e.gp("height")}
 	e.movi(g.panel, 0)
 	groups, tiles := e.label("group"), e.label("rows")

@@ -58,7 +58,6 @@ var insts = []inst{
 	{name: "BFMMLA", syntax: "bfmmla v{d}.4s, v{n}.8h, v{m}.8h", base: 0x6e40ec00, form: formDNM, use: adds, feature: bf16Feature},
 
 	{name: "ZERO", syntax: "movi v{d}.2d, #0", base: 0x6f00e400, form: formNone},
-	{name: "DUP", syntax: "dup v{d}.4s, v{n}.s[0]", base: 0x4e040400, form: formDN},
 	{name: "DUPs1", syntax: "mov s{d}, v{n}.s[1]", base: 0x5e0c0400, form: formDN},
 	{name: "DUPd1", syntax: "mov d{d}, v{n}.d[1]", base: 0x5e180400, form: formDN},
 	{name: "ZIP1s", syntax: "zip1 v{d}.4s, v{n}.4s, v{m}.4s", base: 0x4e803800, form: formDNM},
@@ -128,7 +127,6 @@ func (e *emitter) shrn(d, n vec, bits int)       { e.shift("SHRN", d, n, bits) }
 func (e *emitter) bfcvtn(d, n vec)               { e.dn("BFCVTN", d, n) }
 func (e *emitter) bfmmla(d, n, m vec)            { e.dnm("BFMMLA", d, n, m) }
 func (e *emitter) zero(d vec)                    { e.op("ZERO", operands{d: uint8(d)}) }
-func (e *emitter) dup(d, n vec)                  { e.dn("DUP", d, n) }
 func (e *emitter) upperS(d, n vec)               { e.dn("DUPs1", d, n) }
 func (e *emitter) upperD(d, n vec)               { e.dn("DUPd1", d, n) }
 func (e *emitter) zip1s(d, n, m vec)             { e.dnm("ZIP1s", d, n, m) }

@@ -27,7 +27,7 @@ const turnK = 8
 type product struct {
 	e       *emitter
 	inst    kernel.Inst
-	weight  ir.DType // of the panels; attention packs its own, which are f32 or quads (see matrix.go)
+	weight  ir.DType // of the panels; 0 for those that attention packs
 	rows    int      // at most so many
 	aStride int      // bytes from one row of the left factor to the next
 
@@ -39,6 +39,18 @@ type product struct {
 	from    []gpr
 	right   gpr // where the panel is read
 	counter gpr
+}
+
+// instOf returns the multiply-accumulate instruction of a plan.
+func instOf(k kernel.Kernel) kernel.Inst {
+	t, _ := kernel.LookupTarget(k.Plan.Target)
+	i, _ := t.Inst(k.Plan.Inst)
+	return i
+}
+
+// newProduct returns the register tile of a plan.
+func (e *emitter) newProduct(k kernel.Kernel, aStride int) *product {
+	return &product{e: e, inst: instOf(k), weight: k.Spec.Weight, rows: k.Plan.MicroM, aStride: aStride}
 }
 
 // unit is the number of rows that one left register holds: the matrix instruction multiplies
@@ -64,7 +76,8 @@ type tile struct {
 	rows    gpr  // how many they are, if exact
 }
 
-// quads reports whether the panels are quads.
+// quads reports whether the panels are quads (see matrix.go). Those of attention are, for the
+// matrix instruction, and f32 otherwise.
 func (p *product) quads() bool { return p.unit() > 1 && p.weight != ir.BF16 }
 
 // emit emits t once for every height of the tile, and jumps to the one that the register h holds,

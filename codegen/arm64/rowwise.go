@@ -59,7 +59,7 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 		e.add(r.src, r.src, srcStride)
 		e.addi(r.dst, r.dst, 4*s.KPad())
 	}
-	if e.newProduct(k, s.Weight, 0).unit() > 1 {
+	if instOf(k).Rows > 1 {
 		r.pairs, r.round, r.out = true, ir.F32, ir.BF16 // storing rounds
 		next := e.alternate(r.dst, 8*s.KPad())
 		r.next = func() {

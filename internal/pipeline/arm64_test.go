@@ -27,7 +27,7 @@ type armRun struct{ cpu, tier, want string }
 func armRuns() []armRun {
 	runs := []armRun{{"neoverse-n1", "", "neon"}, {"max,sve=off", "", "bf16"}}
 	if *long {
-		runs = append(runs, armRun{"cortex-a53", "", "neon"}, armRun{"max,sve=off", "portable", "portable"})
+		runs = append(runs, armRun{"cortex-a53", "", "neon"}, armRun{"cortex-a76", "", "neon"}, armRun{"max,sve=off", "portable", "portable"})
 	}
 	return runs
 }

@@ -35,11 +35,11 @@ func (a Aggregation) Check() error {
 // Entity is a part of a text with a label. Start and End are places in the text, Word is what
 // stands there.
 type Entity struct {
-	Label string  `json:"label"`
-	Score float64 `json:"score"`
-	Word  string  `json:"word"`
-	Start int     `json:"start"`
-	End   int     `json:"end"`
+	Label string
+	Score float64
+	Word  string
+	Start int
+	End   int
 }
 
 // Token is a token of a text: its place in bytes, whether it stands for a byte, and its scores by

@@ -9,8 +9,8 @@ import (
 
 // Label is a label with its score.
 type Label struct {
-	Label string  `json:"label"`
-	Score float64 `json:"score"`
+	Label string
+	Score float64
 }
 
 // Problem is what the scores of a classification are, by the names of Hugging Face's problem_type.

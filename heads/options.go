@@ -33,16 +33,16 @@ const DefaultBatchTokens = 2048
 type Options struct {
 	// Long is the policy for input of more than MaxLength tokens, special tokens included.
 	// MaxLength 0 is the model's limit.
-	Long      Long `json:"long,omitempty"`
-	MaxLength int  `json:"max_length,omitempty"`
+	Long      Long
+	MaxLength int
 	// Stride is how many tokens a window shares with the one before it; 0 is a quarter of the
 	// tokens of a window.
-	Stride int `json:"stride,omitempty"`
+	Stride int
 	// Unit is what offsets count.
-	Unit Unit `json:"unit,omitempty"`
+	Unit Unit
 	// BatchTokens is how many tokens are computed at a time; 0 is DefaultBatchTokens. It changes
 	// memory and speed, never results.
-	BatchTokens int `json:"batch_tokens,omitempty"`
+	BatchTokens int
 }
 
 // Check reports the first option that is not valid. limit is the longest sequence of the model,

@@ -58,10 +58,10 @@ func insertSpan(spans []Span, s Span, k int) []Span {
 // Answer is an answer: Text is what stands in the context from Start to End. An answer without
 // text says that the context has none.
 type Answer struct {
-	Text  string  `json:"text"`
-	Score float64 `json:"score"`
-	Start int     `json:"start"`
-	End   int     `json:"end"`
+	Text  string
+	Score float64
+	Start int
+	End   int
 }
 
 // Answers collects the spans of the windows of one context.

@@ -110,3 +110,18 @@ func TestTopKTies(t *testing.T) {
 		t.Errorf("got %v", b.ids)
 	}
 }
+
+func TestExpNegative(t *testing.T) {
+	for x := 0.0; x > -705; x -= 0.00731 {
+		got, want := expNegative(x), math.Exp(x)
+		if x < -700 {
+			want = 0
+		}
+		if !(math.Abs(got-want) <= 1e-10*want) {
+			t.Fatalf("exp(%v) is %v, want %v", x, got, want)
+		}
+	}
+	if expNegative(0) != 1 || expNegative(math.Inf(-1)) != 0 || !math.IsNaN(expNegative(math.NaN())) {
+		t.Error("0, −∞ or NaN")
+	}
+}

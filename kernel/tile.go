@@ -2,8 +2,8 @@ package kernel
 
 import "github.com/bertc/bertc/ir"
 
-// This file owns the shapes of register tiles on targets whose vectors have 4 lanes, and what
-// one costs. The emitter takes its tile from here, so that Cost knows the tile that runs.
+// This file owns the shapes of register tiles on targets whose vectors have 4 lanes. The emitter
+// takes its tile from here, so that Cost (machine.go) knows the tile that runs.
 
 // vectors128 is the number of 128-bit vector registers of such a target, and addresses that of the
 // general registers which can hold the address of a row, or of as many as the instruction takes.

@@ -2,7 +2,8 @@
 // test-size RetrievaBERT (4 layers, hidden 192, vocabulary 4,608) with its tokenizer.
 //
 // The weights are under CC BY-SA 4.0; tiny/README.md carries the attributions and must
-// stay beside them. This package imports nothing of the module.
+// stay beside them. This package imports nothing of the module. The fine-tuned checkpoint in
+// sentiment/ does not ship: it is for tests, examples and trying heads out.
 package models
 
 import "embed"

@@ -26,7 +26,7 @@ type SessionOptions struct {
 const defaultPicked = 64
 
 // Session runs a model on batches. It serves one goroutine at a time (ErrBusy otherwise), keeps
-// its memory between calls and allocates nothing in them. Sessions of a model may run at once.
+// its memory between calls; Encode and Logits allocate nothing. Sessions of a model may run at once.
 //
 // The result of a sequence is the same, bit for bit, whatever else is in the batch, in whatever
 // order, and with any number of threads.

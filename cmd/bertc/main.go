@@ -18,7 +18,7 @@ import (
 	"github.com/bertc/bertc/internal/pipeline"
 )
 
-// exitError is the exit status of every failure.
+// exitError is the exit status of every failure but that of single records (exitFailed).
 const exitError = 2
 
 func main() {

@@ -11,7 +11,8 @@ var (
 	ErrClosed = errors.New("the model or session is closed")
 	// ErrBusy: a session serves one goroutine at a time, and another one is inside.
 	ErrBusy = errors.New("the session is in use by another goroutine")
-	// ErrNoHead: the package was compiled without a head that makes logits.
+	// ErrNoHead: the package was compiled without a head that makes logits, or the session without
+	// room for them.
 	ErrNoHead = errors.New("the model has no head that makes logits")
 )
 

@@ -1,5 +1,7 @@
 package autotune
 
+// This file owns records: their format, and looking plans up in them.
+
 import (
 	"bufio"
 	"bytes"
@@ -13,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/program"
 )
 
 // Record is one candidate at one number of tokens: a line of a records file.
@@ -118,17 +121,38 @@ func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Pla
 	return kernel.Plan{}, "", false
 }
 
+// Found counts the kernels of a program that Lookup finds a plan for on a machine, for any of the
+// targets that they have plans for, and all kernels that have plans.
+func (r *Records) Found(p *program.Program, machine string) (found, all int) {
+	for _, k := range p.Kernels {
+		if len(k.Plans) == 0 {
+			continue
+		}
+		all++
+		if slices.ContainsFunc(k.Plans, func(plan kernel.Plan) bool {
+			_, _, ok := r.Lookup(k.Spec, plan.Target, machine)
+			return ok
+		}) {
+			found++
+		}
+	}
+	return found, all
+}
+
 // family is vendor and family of a fingerprint: "AuthenticAMD 25".
 func family(fingerprint string) string {
 	f, _, _ := strings.Cut(fingerprint, "-")
 	return f
 }
 
-// best returns the plan with the smallest geometric mean, over the numbers of tokens, of its time
-// relative to the best at that number. Plans that were not measured at all of them do not count.
+// setting is what times are compared within.
+type setting struct{ threads, tokens int }
+
+// best returns the plan with the smallest geometric mean, over the settings, of its time relative
+// to the best in that setting. Plans that were not measured in all of them do not count.
 func (r *Records) best(s kernel.Spec, target string, match func(machine string) bool) (kernel.Plan, bool) {
-	times := map[string]map[int]float64{} // plan, tokens
-	fastest := map[int]float64{}
+	times := map[string]map[setting]float64{} // by plan
+	fastest := map[setting]float64{}
 	var order []string
 	spec := s.String()
 	for _, rec := range r.list {
@@ -136,15 +160,15 @@ func (r *Records) best(s kernel.Spec, target string, match func(machine string) 
 			continue
 		}
 		if times[rec.Plan] == nil {
-			times[rec.Plan] = map[int]float64{}
+			times[rec.Plan] = map[setting]float64{}
 			order = append(order, rec.Plan)
 		}
-		t := float64(rec.MedianNS)
-		if old, ok := times[rec.Plan][rec.Tokens]; !ok || t < old {
-			times[rec.Plan][rec.Tokens] = t
+		t, at := float64(rec.MedianNS), setting{rec.Threads, rec.Tokens}
+		if old, ok := times[rec.Plan][at]; !ok || t < old {
+			times[rec.Plan][at] = t
 		}
-		if old, ok := fastest[rec.Tokens]; !ok || t < old {
-			fastest[rec.Tokens] = t
+		if old, ok := fastest[at]; !ok || t < old {
+			fastest[at] = t
 		}
 	}
 	var best kernel.Plan
@@ -155,8 +179,8 @@ func (r *Records) best(s kernel.Spec, target string, match func(machine string) 
 			continue
 		}
 		sum := 0.0
-		for tokens, t := range times[text] {
-			sum += math.Log(t / fastest[tokens])
+		for at, t := range times[text] {
+			sum += math.Log(t / fastest[at])
 		}
 		if !found || sum < score {
 			best, score, found = plan, sum, true

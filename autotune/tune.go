@@ -1,5 +1,7 @@
 package autotune
 
+// This file owns tuning: the small model, its candidates as tiers, and their times.
+
 import (
 	"cmp"
 	"context"
@@ -9,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ import (
 type Options struct {
 	Target     string   // kernel target; must run here
 	Math       ir.DType // numerics policy
-	Spec       string   // only kernels whose name or Spec matches this pattern (path.Match); "" for all
+	Spec       string   // only kernels that this pattern selects (bench.Select)
 	Candidates int      // plans of each Spec
 	Tokens     []int    // sequence lengths to measure at
 	Rounds     int      // samples of each candidate at each length
@@ -38,15 +39,40 @@ type Options struct {
 	Progress func(done, total int)
 }
 
+// Check names the flag of a choice that the kernels of a configuration cannot be tuned with.
+func (o Options) Check(cfg bert.Config) error {
+	if _, err := path.Match(o.Spec, ""); err != nil {
+		return fmt.Errorf("--spec %q: %w", o.Spec, err)
+	}
+	switch {
+	case o.Candidates < 1:
+		return fmt.Errorf("--candidates %d: must be 1 or more", o.Candidates)
+	case o.Rounds < 1:
+		return fmt.Errorf("--rounds %d: must be 1 or more", o.Rounds)
+	case o.Threads < 0:
+		return fmt.Errorf("--threads %d: must be 0 or more", o.Threads)
+	case len(o.Tokens) == 0:
+		return fmt.Errorf("--tokens: name a sequence length or more")
+	}
+	longest := min(cfg.MaxPositionEmbeddings, bert.MaxTokens)
+	for _, n := range o.Tokens {
+		if n < 1 || n > longest {
+			return fmt.Errorf("--tokens %d: must be in 1..%d", n, longest)
+		}
+	}
+	return nil
+}
+
 // minWeights is how many bytes of layer weights the measured model has at least (when the model
 // has that many): four times a last-level cache of 32 MiB, so that weights come from memory.
 const minWeights = 128 << 20
 
 // Tune measures plans for the kernels of a configuration and writes one record for each candidate
-// and length to w as soon as it is measured. What was written stays valid when ctx ends.
+// and length to w as soon as it is measured. What was written stays valid when ctx ends. config is
+// the text that cfg was made from.
 func Tune(ctx context.Context, config []byte, cfg bert.Config, o Options, w io.Writer) error {
-	if _, err := path.Match(o.Spec, ""); err != nil {
-		return fmt.Errorf("--spec %q: %w", o.Spec, err)
+	if err := o.Check(cfg); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "bertc-tune-*")
 	if err != nil {
@@ -74,8 +100,10 @@ func Tune(ctx context.Context, config []byte, cfg bert.Config, o Options, w io.W
 	return t.run(ctx, b)
 }
 
-// smallModel writes a random checkpoint of the same dimensions with as few layers as minWeights
-// asks for, and opens it.
+// smallModel writes a random checkpoint of the same architecture and dimensions with as few layers
+// as minWeights asks for, and opens it. Where config is silent or the model's tensors overrule it,
+// the tensors of the random checkpoint, which are those that cfg wants, decide again; that the
+// embeddings are tied cannot be seen from a tensor that is left out.
 func smallModel(ctx context.Context, dir string, config []byte, cfg bert.Config, math ir.DType) (*pipeline.Model, error) {
 	perLayer := cfg.HiddenSize * (2*cfg.HiddenSize + 2*cfg.NumKeyValueHeads*cfg.HeadDim + 3*cfg.IntermediateSize) * math.Size()
 	layers := min(max(2, (minWeights+perLayer-1)/perLayer), cfg.NumHiddenLayers)
@@ -84,6 +112,7 @@ func smallModel(ctx context.Context, dir string, config []byte, cfg bert.Config,
 		return nil, err
 	}
 	fields["num_hidden_layers"] = layers
+	fields["tie_word_embeddings"] = cfg.TieWordEmbeddings
 	small, err := json.Marshal(fields)
 	if err != nil {
 		return nil, err
@@ -101,6 +130,7 @@ type tuner struct {
 	Options
 	w     io.Writer
 	p     *program.Program
+	picks map[string]bool // names of the kernels to tune
 	plans [][]kernel.Plan // by tier, by kernel
 }
 
@@ -113,6 +143,9 @@ func (t *tuner) tiers(p *program.Program) ([]emit.Tier, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.picks, err = bench.Select(p, t.Spec); err != nil {
+		return nil, err
+	}
 	byKernel := make([][]kernel.Plan, len(p.Kernels))
 	n := 1
 	for i, k := range p.Kernels {
@@ -120,7 +153,7 @@ func (t *tuner) tiers(p *program.Program) ([]emit.Tier, error) {
 		if len(byKernel[i]) == 0 {
 			return nil, fmt.Errorf("%s: no legal plan for %s", k.Spec, t.Target)
 		}
-		if !t.selected(k) {
+		if !t.picks[k.Name] {
 			byKernel[i] = byKernel[i][:1]
 		}
 		n = max(n, len(byKernel[i]))
@@ -139,15 +172,6 @@ func (t *tuner) tiers(p *program.Program) ([]emit.Tier, error) {
 		tiers = append(tiers, tier)
 	}
 	return tiers, nil
-}
-
-func (t *tuner) selected(k program.Kernel) bool {
-	if t.Spec == "" {
-		return true
-	}
-	byName, _ := path.Match(t.Spec, k.Name)
-	bySpec, _ := path.Match(t.Spec, k.Spec.String())
-	return byName || bySpec
 }
 
 // Candidates returns the n cheapest plans of a Spec on a target by kernel.Cost, cheapest first.
@@ -257,13 +281,13 @@ func (t *tuner) write(tokens int, samples []map[string][]int64, verified []bool)
 		seen := map[kernel.Plan]bool{}
 		for tier, plans := range t.plans {
 			s := samples[tier][k.Name]
-			if seen[plans[i]] || len(s) == 0 || !t.selected(k) {
+			if seen[plans[i]] || len(s) == 0 || !t.picks[k.Name] {
 				continue
 			}
 			seen[plans[i]] = true
 			sorted := slices.Sorted(slices.Values(s))
 			err := e.Encode(Record{
-				Machine: hw.Fingerprint(), Threads: t.threads(), Target: t.Target, Spec: k.Spec.String(), Plan: plans[i].String(),
+				Machine: hw.Fingerprint(), Threads: bench.Threads(t.Threads), Target: t.Target, Spec: k.Spec.String(), Plan: plans[i].String(),
 				Tokens: tokens, MedianNS: max(1, sorted[(len(sorted)-1)/2]), Samples: s, Verified: verified[tier],
 				Date: time.Now().UTC().Format(time.DateOnly), Version: pipeline.Version(),
 			})
@@ -273,11 +297,4 @@ func (t *tuner) write(tokens int, samples []map[string][]int64, verified []bool)
 		}
 	}
 	return nil
-}
-
-func (t *tuner) threads() int {
-	if t.Threads != 0 {
-		return t.Threads
-	}
-	return runtime.GOMAXPROCS(0)
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +22,7 @@ func benchCommand() *cobra.Command {
 		Long: `Measure the ceilings of the machine, a generated package at batch shapes, or its
 kernels inside such calls. Output is in the Go benchmark format, one line a
 sample, which benchstat reads; --json gives medians. Shares of the ceiling refer
-to ceilings measured in the same run.`,
+to ceilings measured in the same run, just before.`,
 	}
 	c.AddCommand(benchMachineCommand(), benchModelCommand("model"), benchModelCommand("kernels"))
 	return c
@@ -33,7 +35,7 @@ func benchMachineCommand() *cobra.Command {
 		Short: "Measure the ceilings: multiply-accumulate rates and read bandwidths",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			m, err := bench.MeasureMachine(c.Context())
+			m, err := bench.MeasureMachine(c.Context(), bench.Threads(0))
 			if err != nil {
 				return err
 			}
@@ -68,6 +70,9 @@ func benchModelCommand(what string) *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
+			if err := bo.Check(); err != nil {
+				return err
+			}
 			if shapes == "-" {
 				return o.answerShapes(c, kernels, bo.Threads)
 			}
@@ -75,21 +80,18 @@ func benchModelCommand(what string) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--shapes: %w", err)
 			}
-			if bo.Rounds < 1 {
-				return fmt.Errorf("--rounds %d: must be 1 or more", bo.Rounds)
-			}
-			var m bench.Machine
-			if !noCeiling {
-				if m, err = bench.MeasureMachine(c.Context()); err != nil {
-					return err
-				}
-			}
 			most := 0
 			for _, s := range list {
 				most = max(most, s.Tokens())
 			}
 			if most > bert.MaxTokens {
 				return fmt.Errorf("--shapes: a shape has %d tokens, a batch has at most %d", most, bert.MaxTokens)
+			}
+			var m bench.Machine
+			if !noCeiling {
+				if m, err = bench.MeasureMachine(c.Context(), bench.Threads(bo.Threads)); err != nil {
+					return err
+				}
 			}
 			d, clean, err := o.start(c.Context(), c, pipeline.DriverOptions{Kernels: kernels, Threads: bo.Threads, MaxTokens: most, Times: what == "kernels"})
 			if err != nil {
@@ -107,14 +109,15 @@ func benchModelCommand(what string) *cobra.Command {
 			name := "Model"
 			if what == "kernels" {
 				name = "Kernel"
-				results, err = bench.Kernels(d, p, m, spec, list, bo)
+				results, err = bench.Kernels(c.Context(), d, p, m, spec, list, bo)
 			} else {
-				results, err = bench.Model(d, p, m, list, bo)
+				results, err = bench.Model(c.Context(), d, p, m, list, bo)
 			}
 			bar.done()
 			if err != nil {
 				return err
 			}
+			noteShares(c.ErrOrStderr(), results)
 			if asJSON {
 				return bench.WriteJSON(c.OutOrStdout(), results)
 			}
@@ -133,6 +136,13 @@ func benchModelCommand(what string) *cobra.Command {
 		c.Flags().StringVar(&spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
 	}
 	return c
+}
+
+// noteShares says what shares above 100 % mean.
+func noteShares(w io.Writer, results []bench.Result) {
+	if slices.ContainsFunc(results, func(r bench.Result) bool { return r.ShareOfCeiling > 1 }) {
+		fmt.Fprintln(w, "bertc: note: a share above 100 % means that the machine was busy while its ceilings were measured, or that the weights came from a cache, not from memory")
+	}
 }
 
 // answerShapes measures one call for every line of standard input, so that another program can

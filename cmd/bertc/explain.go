@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,7 +22,7 @@ func explainCommand() *cobra.Command {
 	bo := bench.Options{Rounds: 5, Budget: 20 * time.Second}
 	var tokens int
 	var kernels, svg string
-	var steps bool
+	var steps, noCeiling bool
 	c := &cobra.Command{
 		Use:   "explain --package DIR",
 		Short: "Show what each kernel does, how, why, and how near the machine's limit",
@@ -40,9 +39,19 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 			if tokens < 1 || tokens > bert.MaxTokens {
 				return fmt.Errorf("--tokens %d: must be in 1..%d", tokens, bert.MaxTokens)
 			}
-			m, err := bench.MeasureMachine(c.Context())
-			if err != nil {
+			if err := bo.Check(); err != nil {
 				return err
+			}
+			if svg != "" && noCeiling {
+				return fmt.Errorf("--svg %q: the plot needs the ceilings, which --no-ceiling leaves out", svg)
+			}
+			threads := bench.Threads(bo.Threads)
+			var m bench.Machine
+			var err error
+			if !noCeiling {
+				if m, err = bench.MeasureMachine(c.Context(), threads); err != nil {
+					return err
+				}
 			}
 			d, clean, err := o.start(c.Context(), c, pipeline.DriverOptions{Kernels: kernels, Threads: bo.Threads, MaxTokens: tokens, Times: true})
 			if err != nil {
@@ -54,12 +63,17 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 			if err != nil {
 				return err
 			}
+			target := bench.TargetOf(d.Hello.Kernels)
+			rate, bandwidth := m.Limits(bench.Inst(p, target), threads)
+			if svg != "" && (rate == 0 || bandwidth == 0) {
+				return fmt.Errorf("--svg %q: the plot needs the ceilings, and none is measured for the %s kernels", svg, d.Hello.Kernels)
+			}
 			shape := bench.Shape{Text: fmt.Sprintf("1x%d", tokens), Lengths: []int{tokens}}
-			results, err := bench.Kernels(d, p, m, "", []bench.Shape{shape}, bo)
+			results, err := bench.Kernels(c.Context(), d, p, m, "", []bench.Shape{shape}, bo)
 			if err != nil {
 				return err
 			}
-			target := bench.TargetOf(d.Hello.Kernels)
+			noteShares(c.ErrOrStderr(), results)
 			e := explanation{p, target, tokens, results}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 			e.kernels(w)
@@ -69,12 +83,7 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 			if err := w.Flush(); err != nil || svg == "" {
 				return err
 			}
-			threads := bo.Threads
-			if threads == 0 {
-				threads = runtime.GOMAXPROCS(0)
-			}
 			return writeFile(svg, func(w *bufio.Writer) error {
-				rate, bandwidth := m.Limits(bench.Inst(p, target), threads)
 				return bench.WriteRoofline(w, fmt.Sprintf("%s, %d tokens, %s", d.Hello.Kernels, tokens, m.CPU), bandwidth, rate, bench.Points(results))
 			})
 		},
@@ -84,6 +93,7 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set")
 	c.Flags().IntVar(&bo.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	c.Flags().StringVar(&svg, "svg", "", "write a roofline plot to this file")
+	c.Flags().BoolVar(&noCeiling, "no-ceiling", false, "do not measure the machine: leave out the shares of the ceiling")
 	c.Flags().BoolVar(&steps, "steps", false, "list every step")
 	return c
 }
@@ -120,7 +130,11 @@ func (e explanation) kernels(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%.2f\t%d\t", k.Name, n, float64(k.Spec.Flops(e.tokens))/1e6, bytes/1024)
 		if r := e.measured(k.Name); r != nil {
-			fmt.Fprintf(w, "%.3f\t%.1f\t%.0f %%\n", r.MedianMS, r.GFLOPS, 100*r.ShareOfCeiling)
+			share := "–"
+			if r.ShareOfCeiling > 0 {
+				share = fmt.Sprintf("%.0f %%", 100*r.ShareOfCeiling)
+			}
+			fmt.Fprintf(w, "%.3f\t%.1f\t%s\n", r.MedianMS, r.GFLOPS, share)
 		} else {
 			fmt.Fprintf(w, "–\t–\tnot part of the encoder\n")
 		}

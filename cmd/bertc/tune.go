@@ -1,10 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -19,8 +20,9 @@ import (
 )
 
 func tuneCommand() *cobra.Command {
-	o := autotune.Options{Math: ir.BF16}
-	var config, model, dtype, out, tier string
+	var o autotune.Options
+	var mo modelOptions
+	var config, out, tier string
 	c := &cobra.Command{
 		Use:   "tune --model DIR|--config FILE --out RECORDS",
 		Short: "Measure kernel plans on this machine",
@@ -35,38 +37,36 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
   bertc compile --model ./retrieva-bert --out ./retrieva --tuning records.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if (model == "") == (config == "") {
+			if (mo.model == "") == (config == "") {
 				return fmt.Errorf("name either --model (a model directory) or --config (a config.json)")
 			}
 			if out == "" {
 				return fmt.Errorf("--out is missing: name the file that records are appended to")
 			}
-			if model != "" {
-				config = filepath.Join(model, "config.json")
-			}
-			data, err := os.ReadFile(config)
+			data, cfg, math, err := tuneConfig(c, mo, config)
 			if err != nil {
 				return err
 			}
-			cfg, err := bert.ParseConfig(config, data, nil)
-			if err != nil {
+			if err := o.Check(cfg); err != nil {
 				return err
 			}
-			math, err := (&modelOptions{dtype: dtype}).math()
-			if err != nil {
-				return err
-			}
-			if math != 0 {
-				o.Math = math
-			}
+			o.Math = math
 			if o.Target, err = tuneTarget(tier); err != nil {
 				return err
 			}
+			_, err = os.Stat(out)
+			isNew := errors.Is(err, fs.ErrNotExist)
 			f, err := os.OpenFile(out, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 			if err != nil {
 				return err
 			}
-			defer f.Close()
+			defer func() {
+				info, err := f.Stat()
+				f.Close()
+				if err == nil && info.Size() == 0 && isNew {
+					os.Remove(out)
+				}
+			}()
 			bar := newBar(c.ErrOrStderr(), "rounds")
 			o.Progress = func(done, total int) { bar.set(int64(done), int64(total)) }
 			err = autotune.Tune(c.Context(), data, cfg, o, f)
@@ -77,9 +77,9 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 			return bestPlans(c.OutOrStdout(), out, o.Target)
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "model directory (its config.json is read)")
+	c.Flags().StringVar(&mo.model, "model", "", "model directory")
 	c.Flags().StringVar(&config, "config", "", "a config.json")
-	c.Flags().StringVar(&dtype, "dtype", "bf16", "numerics: bf16 or f32")
+	c.Flags().StringVar(&mo.dtype, "dtype", "", "numerics: bf16 or f32 (default: bf16; f32 for the --model of an f32 checkpoint)")
 	c.Flags().StringVar(&out, "out", "", "file that records are appended to")
 	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune (default: the best of this machine)")
 	c.Flags().StringVar(&o.Spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
@@ -88,6 +88,31 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 	c.Flags().IntVar(&o.Rounds, "rounds", 9, "samples of each candidate at each length")
 	c.Flags().IntVar(&o.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	return c
+}
+
+// tuneConfig returns the config.json of the model, or the file config, with the configuration that
+// it describes and the numerics to tune for.
+func tuneConfig(c *cobra.Command, mo modelOptions, config string) (data []byte, cfg bert.Config, math ir.DType, err error) {
+	if config == "" {
+		m, math, err := mo.open(c)
+		if err != nil {
+			return nil, cfg, 0, err
+		}
+		defer m.Close()
+		_, data, err := m.Checkpoint.Config()
+		return data, m.Config, math, err
+	}
+	if math, err = mo.math(); err != nil {
+		return nil, cfg, 0, err
+	}
+	if math == 0 {
+		math = ir.BF16
+	}
+	if data, err = os.ReadFile(config); err != nil {
+		return nil, cfg, 0, err
+	}
+	cfg, err = bert.ParseConfig(config, data, nil)
+	return data, cfg, math, err
 }
 
 // tuneTarget returns the kernel target of a tier of this architecture; the best that is supported

@@ -1,9 +1,11 @@
 package bench
 
+// This file owns the measuring of kernels inside whole calls.
+
 import (
+	"context"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"time"
 
@@ -14,12 +16,13 @@ import (
 // Kernels measures the kernels of a package where they are used: inside whole calls, between the
 // other steps and with the weights of all layers, so that they come from memory as they do in
 // use. The time of a step includes its share of the barriers. A driver that was started with
-// Times is needed. Kernels whose name or Spec does not match glob are left out.
+// Times is needed. Kernels that glob does not select (Select) are left out.
 //
 // A sample of a result is one call: the sum over the steps of the kernel.
-func Kernels(d *pipeline.Driver, p *program.Program, m Machine, glob string, shapes []Shape, o Options) ([]Result, error) {
-	if _, err := path.Match(glob, ""); err != nil {
-		return nil, fmt.Errorf("--spec %q: %w", glob, err)
+func Kernels(ctx context.Context, d *pipeline.Driver, p *program.Program, m Machine, glob string, shapes []Shape, o Options) ([]Result, error) {
+	selected, err := Select(p, glob)
+	if err != nil {
+		return nil, err
 	}
 	var results []Result
 	for i, s := range shapes {
@@ -27,11 +30,11 @@ func Kernels(d *pipeline.Driver, p *program.Program, m Machine, glob string, sha
 			o.Progress(i, len(shapes))
 		}
 		samples := map[string][]time.Duration{}
-		if _, err := call(d, s); err != nil {
+		if _, err := call(ctx, d, s); err != nil {
 			return nil, fmt.Errorf("shape %s: %w", s.Text, err)
 		}
 		for spent := time.Duration(0); len(samples[p.Steps[0].Kernel]) < o.Rounds && spent < o.Budget; {
-			r, err := call(d, s)
+			r, err := call(ctx, d, s)
 			if err != nil {
 				return nil, fmt.Errorf("shape %s: %w", s.Text, err)
 			}
@@ -44,22 +47,36 @@ func Kernels(d *pipeline.Driver, p *program.Program, m Machine, glob string, sha
 			}
 			spent += r.Took
 		}
-		results = append(results, kernelResults(d, p, m, glob, s, samples, o)...)
+		results = append(results, kernelResults(d, p, m, selected, s, samples, o)...)
 	}
 	return results, nil
 }
 
-func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, glob string, s Shape, samples map[string][]time.Duration, o Options) []Result {
-	threads := o.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
+// Select returns the names of the kernels whose name or Spec matches a pattern (path.Match), of all
+// kernels for "". That none matches is an error.
+func Select(p *program.Program, glob string) (map[string]bool, error) {
+	names := map[string]bool{}
+	for _, k := range p.Kernels {
+		byName, err := path.Match(glob, k.Name)
+		bySpec, _ := path.Match(glob, k.Spec.String())
+		if err != nil {
+			return nil, fmt.Errorf("--spec %q: %w", glob, err)
+		}
+		if glob == "" || byName || bySpec {
+			names[k.Name] = true
+		}
 	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("--spec %q: no kernel has such a name or Spec", glob)
+	}
+	return names, nil
+}
+
+func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, selected map[string]bool, s Shape, samples map[string][]time.Duration, o Options) []Result {
 	inst := Inst(p, TargetOf(d.Hello.Kernels))
 	var results []Result
 	for _, k := range p.Kernels {
-		byName, _ := path.Match(glob, k.Name)
-		bySpec, _ := path.Match(glob, k.Spec.String())
-		if len(samples[k.Name]) == 0 || glob != "" && !byName && !bySpec {
+		if len(samples[k.Name]) == 0 || !selected[k.Name] {
 			continue
 		}
 		w := Of(p, k.Name, s.Lengths)
@@ -67,7 +84,7 @@ func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, glob strin
 		results = append(results, Result{
 			Shape: k.Name + "/" + s.Text, Tokens: s.Tokens(), MedianMS: ms(median), MinMS: ms(slices.Min(samples[k.Name])),
 			Runs: len(samples[k.Name]), GFLOP: w.Flops / 1e9, GFLOPS: w.Flops / 1e9 / median.Seconds(),
-			ShareOfCeiling: float64(w.Floor(m, inst, threads)) / float64(median),
+			ShareOfCeiling: float64(w.Floor(m, inst, Threads(o.Threads))) / float64(median),
 			samples:        samples[k.Name], bytes: w.WeightBytes,
 		})
 	}

@@ -1,5 +1,8 @@
 package bench
 
+// This file owns the ceilings of the machine: a program of loops that is built and run to measure
+// them (machine.go.tmpl).
+
 import (
 	"bytes"
 	"context"
@@ -49,11 +52,21 @@ var machineSource string
 
 var machineTemplate = template.Must(template.New("machine").Parse(machineSource))
 
-// MeasureMachine builds the loops of the architecture into a program and runs it.
-func MeasureMachine(ctx context.Context) (Machine, error) {
+// Threads returns how many goroutines compute when a package is asked for n, as its runtime counts
+// them: 0 asks for as many as there are cores.
+func Threads(n int) int {
+	if n == 0 {
+		n = runtime.NumCPU()
+	}
+	return min(n, runtime.GOMAXPROCS(0))
+}
+
+// MeasureMachine builds the loops of the architecture into a program and runs it, on one thread
+// and on so many.
+func MeasureMachine(ctx context.Context, threads int) (Machine, error) {
 	m := Machine{CPU: hw.CPU(), Go: runtime.Version()}
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return m, fmt.Errorf("the ceilings of %s/%s cannot be measured: there are loops for linux/amd64 only", runtime.GOOS, runtime.GOARCH)
+		return m, fmt.Errorf("the ceilings of %s/%s cannot be measured (--no-ceiling leaves them out): there are loops for linux/amd64 only", runtime.GOOS, runtime.GOARCH)
 	}
 	all, err := amd64.Ceilings()
 	if err != nil {
@@ -74,7 +87,8 @@ func MeasureMachine(ctx context.Context) (Machine, error) {
 		asm.WriteString(l.Unit.Asm)
 	}
 	var main bytes.Buffer
-	err = machineTemplate.Execute(&main, map[string]any{"Args": amd64.CeilingArgs, "Loops": loops, "Read": loops[read].Name})
+	err = machineTemplate.Execute(&main, map[string]any{"Args": amd64.CeilingArgs, "Loops": loops, "Read": loops[read].Name,
+		"Threads": slices.Compact([]int{1, threads})})
 	if err != nil {
 		return m, err
 	}
@@ -87,10 +101,15 @@ func MeasureMachine(ctx context.Context) (Machine, error) {
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", "machine.exe", ".")
 	build.Dir = dir
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := build.CombinedOutput(); ctx.Err() != nil {
+		return m, ctx.Err()
+	} else if err != nil {
 		return m, fmt.Errorf("building the measuring program: %w: %s", err, bytes.TrimSpace(out))
 	}
 	out, err := exec.CommandContext(ctx, filepath.Join(dir, "machine.exe")).Output()
+	if ctx.Err() != nil {
+		return m, ctx.Err()
+	}
 	if err != nil {
 		return m, fmt.Errorf("the measuring program: %w", err)
 	}

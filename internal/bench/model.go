@@ -1,6 +1,10 @@
 package bench
 
+// This file owns the measuring of whole calls: what a call does, how long it takes, and how both
+// are written.
+
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +24,19 @@ type Options struct {
 	Budget  time.Duration // for each shape, after which its rounds end early
 	// Progress is called before each round.
 	Progress func(round, rounds int)
+}
+
+// Check names the flag of a choice that nothing can be measured with.
+func (o Options) Check() error {
+	switch {
+	case o.Threads < 0:
+		return fmt.Errorf("--threads %d: must be 0 or more", o.Threads)
+	case o.Rounds < 1:
+		return fmt.Errorf("--rounds %d: must be 1 or more", o.Rounds)
+	case o.Budget <= 0:
+		return fmt.Errorf("--budget %s: must be above 0", o.Budget)
+	}
+	return nil
 }
 
 // Result is one shape.
@@ -115,13 +132,13 @@ func Inst(p *program.Program, target string) kernel.Inst {
 
 // Model measures a package at shapes: the rounds go over all shapes, so that a slow minute of the
 // machine falls on all of them. The first call of each shape is not counted.
-func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o Options) ([]Result, error) {
+func Model(ctx context.Context, d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o Options) ([]Result, error) {
 	results := make([]Result, len(shapes))
 	spent := make([]time.Duration, len(shapes))
 	for i, s := range shapes {
 		w := Of(p, "", s.Lengths)
 		results[i] = Result{Shape: s.Text, Tokens: s.Tokens(), GFLOP: w.Flops / 1e9, bytes: w.WeightBytes}
-		if _, err := call(d, s); err != nil {
+		if _, err := call(ctx, d, s); err != nil {
 			return nil, fmt.Errorf("shape %s: %w", s.Text, err)
 		}
 	}
@@ -133,7 +150,7 @@ func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o 
 			if spent[i] > o.Budget {
 				continue
 			}
-			r, err := call(d, s)
+			r, err := call(ctx, d, s)
 			if err != nil {
 				return nil, fmt.Errorf("shape %s: %w", s.Text, err)
 			}
@@ -141,10 +158,6 @@ func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o 
 			results[i].Allocs += float64(r.Allocs)
 			spent[i] += r.Took
 		}
-	}
-	threads := o.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
 	}
 	inst := Inst(p, TargetOf(d.Hello.Kernels))
 	for i := range results {
@@ -154,7 +167,7 @@ func Model(d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o 
 		r.MedianMS, r.MinMS = ms(median), ms(slices.Min(r.samples))
 		r.GFLOPS = r.GFLOP / median.Seconds()
 		r.Allocs /= float64(r.Runs)
-		r.ShareOfCeiling = float64(Of(p, "", shapes[i].Lengths).Floor(m, inst, threads)) / float64(median)
+		r.ShareOfCeiling = float64(Of(p, "", shapes[i].Lengths).Floor(m, inst, Threads(o.Threads))) / float64(median)
 	}
 	return results, nil
 }
@@ -169,7 +182,10 @@ func TargetOf(tier string) string {
 	return "generic"
 }
 
-func call(d *pipeline.Driver, s Shape) (resp pipeline.Response, err error) {
+func call(ctx context.Context, d *pipeline.Driver, s Shape) (resp pipeline.Response, err error) {
+	if err := ctx.Err(); err != nil {
+		return resp, err
+	}
 	err = d.Do(s.Request(d.Hello.VocabSize), func(r pipeline.Response) error {
 		resp = r
 		return nil

@@ -1,5 +1,7 @@
 package bench
 
+// This file owns the roofline plot.
+
 import (
 	"fmt"
 	"html"

@@ -1,5 +1,7 @@
 package bench
 
+// This file owns shapes: batches by the lengths of their sequences.
+
 import (
 	"fmt"
 	"math/rand/v2"

@@ -1,5 +1,7 @@
 package pipeline
 
+// This file owns running a generated package: the program around it and the talk with it.
+
 import (
 	"bytes"
 	"context"
@@ -15,6 +17,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"text/template"
 	"time"
 
@@ -25,8 +29,11 @@ import (
 // and spoken to through pipes. The program's source is laid over the package's directory
 // (go build -overlay), so that nothing is written there and its imports resolve as the user's do.
 type Driver struct {
+	ctx    context.Context // ends the process; kept for telling an interrupt from a defect
 	cmd    *exec.Cmd
 	in     io.WriteCloser
+	out    io.ReadCloser
+	ended  sync.Once
 	enc    *gob.Encoder
 	dec    *gob.Decoder
 	stderr bytes.Buffer
@@ -116,7 +123,7 @@ func Build(ctx context.Context, dir string) (*Binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkg, err := readPackage(dir)
+	pkg, err := readPackage(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +145,7 @@ func (b *Binary) Close() error { return os.RemoveAll(b.tmp) }
 
 // Start starts a driver. The binary must not be closed before it.
 func (b *Binary) Start(ctx context.Context, o DriverOptions) (*Driver, error) {
-	d := &Driver{dir: b.dir, BuildTime: b.BuildTime}
+	d := &Driver{ctx: ctx, dir: b.dir, BuildTime: b.BuildTime}
 	if err := d.start(ctx, b.exe, o); err != nil {
 		d.Close()
 		return nil, err
@@ -169,14 +176,13 @@ func (d *Driver) start(ctx context.Context, exe string, o DriverOptions) (err er
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return err
 	}
-	out, err := d.cmd.StdoutPipe()
-	if err != nil {
+	if d.out, err = d.cmd.StdoutPipe(); err != nil {
 		return err
 	}
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	d.enc, d.dec = gob.NewEncoder(d.in), gob.NewDecoder(out)
+	d.enc, d.dec = gob.NewEncoder(d.in), gob.NewDecoder(d.out)
 	if err := d.dec.Decode(&d.Hello); err != nil {
 		return d.broken(err)
 	}
@@ -198,9 +204,6 @@ func (d *Driver) Program() (*program.Program, error) {
 	}
 	return p, program.Verify(p)
 }
-
-// Pid returns the process id of the driver, for measuring it.
-func (d *Driver) Pid() int { return d.cmd.Process.Pid }
 
 // Do sends one request and hands every response to f.
 func (d *Driver) Do(req Request, f func(Response) error) error {
@@ -226,19 +229,37 @@ func (d *Driver) Do(req Request, f func(Response) error) error {
 
 // Close ends the driver.
 func (d *Driver) Close() error {
-	if d.in != nil {
-		d.in.Close()
-	}
-	if d.cmd != nil && d.cmd.Process != nil {
-		d.cmd.Wait()
-	}
+	d.end()
 	if d.binary != nil {
 		return d.binary.Close()
 	}
 	return nil
 }
 
+// end waits for the process. Its pipes are closed first: a process that writes what nobody reads
+// would wait for ever.
+func (d *Driver) end() {
+	d.ended.Do(func() {
+		for _, pipe := range []io.Closer{d.in, d.out} {
+			if pipe != nil {
+				pipe.Close()
+			}
+		}
+		if d.cmd != nil && d.cmd.Process != nil {
+			d.cmd.Wait()
+		}
+	})
+}
+
+// broken says why the process cannot be spoken to: an interrupt, or what it wrote last.
 func (d *Driver) broken(err error) error {
+	d.end()
+	if d.ctx.Err() != nil {
+		return d.ctx.Err()
+	}
+	if ws, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGINT {
+		return context.Canceled // the terminal interrupts both processes
+	}
 	if text := strings.TrimSpace(d.stderr.String()); text != "" {
 		first, _, _ := strings.Cut(text, "\n")
 		return fmt.Errorf("the generated package stopped: %s", first)
@@ -253,25 +274,18 @@ type generated struct {
 	Module           struct{ Path, Dir string }
 }
 
-func (g generated) has(file string) bool {
-	for _, f := range g.GoFiles {
-		if f == file {
-			return true
-		}
-	}
-	return false
-}
+func (g generated) has(file string) bool { return slices.Contains(g.GoFiles, file) }
 
-func readPackage(dir string) (generated, error) {
+func readPackage(ctx context.Context, dir string) (generated, error) {
 	var g generated
 	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err != nil {
 		return g, fmt.Errorf("%s: not a generated package (no %s)", dir, ManifestFile)
 	}
-	cmd := exec.Command("go", "list", "-json=Name,ImportPath,GoFiles,Module", ".")
+	cmd := exec.CommandContext(ctx, "go", "list", "-json=Name,ImportPath,GoFiles,Module", ".")
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err != nil {
-		return g, fmt.Errorf("%s: %w", dir, goError(err))
+		return g, fmt.Errorf("%s: %w", dir, goError(ctx, err))
 	}
 	return g, json.Unmarshal(out, &g)
 }
@@ -300,7 +314,7 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin strin
 	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", bin, "./bertcdriver")
 	cmd.Dir = dir
 	if _, err := cmd.Output(); err != nil {
-		return "", fmt.Errorf("building %s: %w", dir, goError(err))
+		return "", fmt.Errorf("building %s: %w", dir, goError(ctx, err))
 	}
 	return bin, nil
 }
@@ -311,7 +325,10 @@ func hasLogits(dir string) bool {
 }
 
 // goError makes one sentence of a failed go command.
-func goError(err error) error {
+func goError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	var exit *exec.ExitError
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("the go command is needed to run a generated package and was not found in PATH")

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/bertc/bertc/internal/staging"
 )
 
 // InitOptions are the choices of a random checkpoint.
@@ -28,7 +30,7 @@ type InitOptions struct {
 // Init writes a random checkpoint into dir, which must not exist or be empty: config.json as
 // given, and the wanted tensors that are not optional. The same seed gives the same
 // numbers, whatever the sharding. The directory appears when it is complete.
-func Init(ctx context.Context, dir string, config []byte, wants []Want, o InitOptions) (err error) {
+func Init(ctx context.Context, dir string, config []byte, wants []Want, o InitOptions) error {
 	if !o.DType.IsWeight() {
 		return fmt.Errorf("%s: dtype %q is not supported (supported: F32, BF16, F16)", dir, o.DType)
 	}
@@ -37,29 +39,7 @@ func Init(ctx context.Context, dir string, config []byte, wants []Want, o InitOp
 	} else if err != nil && !os.IsNotExist(err) {
 		return pathError(dir, err)
 	}
-	dir = filepath.Clean(dir)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return pathError(dir, err)
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
-	if err != nil {
-		return pathError(dir, err)
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(tmp)
-		}
-	}()
-	if err := initFiles(ctx, tmp, config, wants, o); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
-		return pathError(dir, err)
-	}
-	return os.Rename(tmp, dir)
+	return pathError(dir, staging.Dir(dir, func(tmp string) error { return initFiles(ctx, tmp, config, wants, o) }))
 }
 
 func initFiles(ctx context.Context, dir string, config []byte, wants []Want, o InitOptions) error {

@@ -23,6 +23,7 @@ internal/num:           -
 internal/nearest:       -
 internal/filetest:      -
 internal/hw:            -
+internal/staging:       -
 internal/arch:          -
 models:                 -
 runtime:                -
@@ -36,7 +37,7 @@ program:                kernel, ir, internal/num
 passes:                 program, kernel, ir
 graph/bert:             ir, internal/nearest
 tokenizer/hf:           tokenizer
-checkpoint:             program, kernel, ir, internal/num, internal/nearest, golang.org/x/sys, golang.org/x/exp
+checkpoint:             program, kernel, ir, internal/num, internal/nearest, internal/staging, golang.org/x/sys, golang.org/x/exp
 
 codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo

@@ -1,5 +1,7 @@
 package pipeline
 
+// This file owns compiling a model into the directory of a package.
+
 import (
 	"context"
 	"crypto/sha256"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
 
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/codegen"
@@ -25,6 +28,7 @@ import (
 	"github.com/bertc/bertc/emit"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/heads"
+	"github.com/bertc/bertc/internal/staging"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
@@ -103,6 +107,7 @@ type Result struct {
 	// Module is the go.mod that the package belongs to, OwnModule whether it was written for it.
 	Module    string
 	OwnModule bool
+	goMod     []byte // of the package's own module
 	Program   *program.Program
 	Manifest  checkpoint.Manifest
 	Files     []string // beside the weight file
@@ -113,9 +118,15 @@ func blobWeight(name string, data []byte) program.Weight {
 	return program.Weight{Name: name, Blob: name, DType: ir.I8, Shape: []int{len(data)}, Layout: kernel.Vector}
 }
 
+// manifest is the content of ManifestFile: every file of the package, and the weight file's table.
+type manifest struct {
+	Files []string `json:"files"`
+	checkpoint.Manifest
+}
+
 // Compile writes the package of m to o.Out: into a directory beside it first, which is then
-// renamed. A directory that exists is replaced when it is empty or a generated package and holds
-// nothing else; otherwise it is an error.
+// renamed. A directory that exists is replaced when it is empty or holds what its manifest lists and
+// nothing else; its go.mod is kept. Otherwise it is an error.
 func Compile(ctx context.Context, m *Model, o Options) (Result, error) {
 	out, err := filepath.Abs(o.Out)
 	if err != nil {
@@ -131,11 +142,8 @@ func Compile(ctx context.Context, m *Model, o Options) (Result, error) {
 	if err := replaceable(out); err != nil {
 		return r, err
 	}
-	if r.ImportPath, r.Module, err = importPath(out); err != nil {
+	if err := r.place(); err != nil {
 		return r, err
-	}
-	if r.Module == "" {
-		r.ImportPath, r.OwnModule, r.Module = r.Package, true, filepath.Join(out, "go.mod")
 	}
 	if o.Math == 0 {
 		o.Math = m.DType()
@@ -147,24 +155,12 @@ func Compile(ctx context.Context, m *Model, o Options) (Result, error) {
 	if r.Program, err = m.Program(passes.Options{Math: o.Math, Targets: targets, Plans: o.Plans, Observe: o.Observe}); err != nil {
 		return r, err
 	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o777); err != nil {
-		return r, err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
-	if err != nil {
-		return r, err
-	}
-	defer os.RemoveAll(tmp)
-	if err := writePackage(ctx, tmp, m, o, &r, emitters); err != nil {
-		return r, err
-	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return r, err
-	}
-	if err := ctx.Err(); err != nil {
-		return r, err
-	}
-	return r, replace(tmp, out)
+	return r, staging.Dir(out, func(tmp string) error {
+		if err := writePackage(ctx, tmp, m, o, &r, emitters); err != nil {
+			return err
+		}
+		return ctx.Err()
+	})
 }
 
 func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Result, emitters []codegen.Backend) error {
@@ -204,15 +200,19 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	if err != nil {
 		return err
 	}
-	manifest, err := json.MarshalIndent(r.Manifest, "", "  ")
+	if r.OwnModule {
+		files = append(files, emit.File{Name: goMod, Data: r.goMod})
+	}
+	list := manifest{Files: []string{WeightFile, ManifestFile}, Manifest: r.Manifest}
+	for _, f := range files {
+		list.Files = append(list.Files, f.Name)
+	}
+	slices.Sort(list.Files)
+	text, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
 		return err
 	}
-	files = append(files, emit.File{Name: ManifestFile, Data: append(manifest, '\n')})
-	if r.OwnModule {
-		files = append(files, emit.File{Name: "go.mod", Data: fmt.Appendf(nil, "module %s\n\ngo 1.24\n", r.ImportPath)})
-	}
-	for _, f := range files {
+	for _, f := range append(files, emit.File{Name: ManifestFile, Data: append(text, '\n')}) {
 		name := filepath.Join(dir, filepath.FromSlash(f.Name))
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
@@ -303,30 +303,53 @@ func packageName(base string) string {
 	return name
 }
 
-// importPath returns the import path of directory dir and the go.mod that it follows from, or ""
-// and "" when no module encloses it.
-func importPath(dir string) (imp, mod string, err error) {
-	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
-		file := filepath.Join(root, "go.mod")
+// place finds the module that the package belongs to and the import path that follows: the
+// package's own go.mod when it has one, which is kept, or the nearest around it; without any, the
+// package gets one.
+func (r *Result) place() error {
+	for root := r.Dir; ; root = filepath.Dir(root) {
+		file := filepath.Join(root, goMod)
 		data, err := os.ReadFile(file)
-		if err == nil {
-			name := modfile.ModulePath(data)
-			if name == "" {
-				return "", "", fmt.Errorf("%s: no module directive", file)
+		if os.IsNotExist(err) && root != filepath.Dir(root) {
+			continue
+		}
+		if err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		r.Module = file
+		r.OwnModule = err != nil || root == r.Dir
+		switch {
+		case err != nil:
+			r.Module = filepath.Join(r.Dir, goMod)
+			r.ImportPath = ownModules + r.Package
+			r.goMod = fmt.Appendf(nil, "module %s\n\ngo 1.24\n", r.ImportPath)
+		case modfile.ModulePath(data) == "":
+			return fmt.Errorf("%s: no module directive", file)
+		default:
+			rel, err := filepath.Rel(root, r.Dir)
+			if err != nil {
+				return err
 			}
-			rel, err := filepath.Rel(root, dir)
-			return path.Join(name, filepath.ToSlash(rel)), file, err
+			r.ImportPath = path.Join(modfile.ModulePath(data), filepath.ToSlash(rel))
+			if root == r.Dir {
+				r.goMod = data
+			}
 		}
-		if !os.IsNotExist(err) {
-			return "", "", err
+		if err := module.CheckImportPath(r.ImportPath); err != nil {
+			return fmt.Errorf("--out %s: %w", r.Dir, err)
 		}
-		if root == filepath.Dir(root) {
-			return "", "", nil
-		}
+		return nil
 	}
 }
 
-// replaceable reports why dir cannot be replaced by a generated package.
+const goMod = "go.mod"
+
+// ownModules begins the path of a module that is made for a package. Its first element has a dot,
+// because paths without one belong to the standard library.
+const ownModules = "bertc.local/"
+
+// replaceable reports why dir cannot be replaced by a generated package: it may hold what the
+// manifest of an older package lists, and nothing else.
 func replaceable(dir string) error {
 	info, err := os.Lstat(dir)
 	if os.IsNotExist(err) {
@@ -342,42 +365,24 @@ func replaceable(dir string) error {
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err != nil {
+	data, err := os.ReadFile(filepath.Join(dir, ManifestFile))
+	if err != nil {
 		return fmt.Errorf("--out %s: exists, is not empty and is not a generated package (it has no %s)", dir, ManifestFile)
+	}
+	var m manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("--out %s: %s: %w", dir, ManifestFile, err)
 	}
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		rel, _ := filepath.Rel(dir, name)
-		if filepath.Ext(name) != ".go" && filepath.Ext(name) != ".s" {
-			if slices.Contains([]string{ManifestFile, WeightFile, planFile, "go.mod"}, rel) {
-				return nil
-			}
-			return fmt.Errorf("--out %s: holds %s, which is not of a generated package", dir, rel)
-		}
-		if strings.HasPrefix(filepath.ToSlash(rel), "internal/") {
-			return nil
-		}
-		data, err := os.ReadFile(name)
-		if err == nil && !strings.HasPrefix(string(data), "// Code generated by bertc ") {
-			err = fmt.Errorf("--out %s: holds %s, which bertc did not generate", dir, rel)
+		rel, err := filepath.Rel(dir, name)
+		if err == nil && !slices.Contains(m.Files, filepath.ToSlash(rel)) {
+			err = fmt.Errorf("--out %s: holds %s, which bertc did not write", dir, rel)
 		}
 		return err
 	})
-}
-
-// replace moves tmp to dir; what was at dir is removed only when the new one is in place.
-func replace(tmp, dir string) error {
-	old := tmp + ".old"
-	if err := os.Rename(dir, old); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		os.Rename(old, dir)
-		return err
-	}
-	return os.RemoveAll(old)
 }
 
 // Version is the version of bertc, from the build information.

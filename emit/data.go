@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/bertc/bertc/heads"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/program"
 )
 
@@ -14,9 +15,10 @@ type data struct {
 	Header                string
 	HasHead               bool
 	Hidden, Vocab, Logits int
-	MaxTokens, Steps      int
-	Kernels               int
-	WeightTotal           int64
+	MaxTokens             int
+	// Tolerance is how far kernel sets may be apart, relative: sums in other orders, which where
+	// factors are rounded to bf16 can change the rounding, a step of 2^-8.
+	Tolerance string
 }
 
 func newData(p *program.Program, o Options) data {
@@ -24,10 +26,12 @@ func newData(p *program.Program, o Options) data {
 		Options: o, Header: header(o),
 		HasHead: p.Buffer("logits") != nil,
 		Hidden:  p.Buffer("hidden").Cols(), Vocab: o.VocabSize, Logits: logitsSize(p),
-		MaxTokens: p.Symbols[0].Max, Steps: len(p.Steps), Kernels: len(p.Kernels),
+		MaxTokens: p.Symbols[0].Max, Tolerance: "1e-5",
 	}
-	for _, n := range o.WeightBytes {
-		d.WeightTotal += int64(n)
+	for _, k := range p.Kernels {
+		if k.Spec.Math == ir.BF16 {
+			d.Tolerance = "0.03"
+		}
 	}
 	return d
 }

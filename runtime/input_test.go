@@ -112,7 +112,7 @@ func TestMemoryPlan(t *testing.T) {
 			perPicked += b.RowBytes
 		}
 	}
-	p := model.MemoryPlan(33, 5)
+	p := model.MemoryPlan(SessionOptions{MaxTokens: 33, MaxPicked: 5})
 	if p.Tokens != 48*perToken || p.Picked != 16*perPicked || p.Tables != 2*192 || p.Scratch != model.scratch {
 		t.Errorf("got %+v", p)
 	}

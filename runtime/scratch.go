@@ -23,12 +23,17 @@ type MemoryPlan struct {
 // Total is the size of the session's arena.
 func (p MemoryPlan) Total() int { return p.Tokens + p.Picked + p.Tables + p.Scratch }
 
-// MemoryPlan returns the memory of a session for so many tokens and selected rows.
-func (m *Model) MemoryPlan(tokens, picked int) MemoryPlan {
+// MemoryPlan returns the memory that NewSession allocates for the same options.
+func (m *Model) MemoryPlan(o SessionOptions) MemoryPlan {
+	o.defaults(m.mod)
+	without := BufferID(0)
+	if o.NoLogits {
+		without = m.mod.Logits
+	}
 	return MemoryPlan{
-		Tokens:  areaBytes(m.mod, Tokens, tokens, 0),
-		Picked:  areaBytes(m.mod, Picked, picked, 0),
-		Tables:  2 * tableBytes(tokens),
+		Tokens:  areaBytes(m.mod, Tokens, o.MaxTokens, 0),
+		Picked:  areaBytes(m.mod, Picked, o.MaxPicked, without),
+		Tables:  2 * tableBytes(o.MaxTokens),
 		Scratch: m.scratch,
 	}
 }

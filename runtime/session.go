@@ -25,6 +25,17 @@ type SessionOptions struct {
 
 const defaultPicked = 64
 
+// defaults fills in the sizes that are 0.
+func (o *SessionOptions) defaults(mod *Module) {
+	if o.MaxTokens == 0 {
+		o.MaxTokens = mod.MaxTokens
+	}
+	if o.MaxPicked == 0 {
+		o.MaxPicked = defaultPicked
+	}
+	o.MaxPicked = min(o.MaxPicked, o.MaxTokens)
+}
+
 // Session runs a model on batches. It serves one goroutine at a time (ErrBusy otherwise), keeps
 // its memory between calls; Encode and Logits allocate nothing. Sessions of a model may run at once.
 //
@@ -89,19 +100,11 @@ func (m *Model) NewSession(o SessionOptions) (*Session, error) {
 	if o.MaxTokens > m.mod.MaxTokens {
 		return nil, ErrTooManyTokens{o.MaxTokens, m.mod.MaxTokens}
 	}
-	if o.MaxTokens == 0 {
-		o.MaxTokens = m.mod.MaxTokens
-	}
-	if o.MaxPicked == 0 {
-		o.MaxPicked = defaultPicked
-	}
+	o.defaults(m.mod)
 	s := &Session{model: m, observe: o.Observe, threads: o.Threads,
-		maxTokens: o.MaxTokens, maxPicked: min(o.MaxPicked, o.MaxTokens), noLogits: o.NoLogits,
+		maxTokens: o.MaxTokens, maxPicked: o.MaxPicked, noLogits: o.NoLogits,
 		buffers: make([]unsafe.Pointer, len(m.mod.Buffers)+1)}
-	plan := m.MemoryPlan(s.maxTokens, s.maxPicked)
-	if o.NoLogits {
-		plan.Picked = areaBytes(m.mod, Picked, s.maxPicked, m.mod.Logits)
-	}
+	plan := m.MemoryPlan(o)
 	arena, free, err := newMemory(plan.Total())
 	if err != nil {
 		return nil, err

@@ -24,6 +24,13 @@ kernels inside such calls. Output is in the Go benchmark format, one line a
 sample, which benchstat reads; --json gives medians. Shares of the ceiling refer
 to ceilings measured in the same run, just before.`,
 	}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return unknownCommand(c, args[0])
+	}
 	c.AddCommand(benchMachineCommand(), benchModelCommand("model"), benchModelCommand("kernels"))
 	return c
 }
@@ -154,7 +161,7 @@ func (o *packageOptions) answerShapes(c *cobra.Command, kernels string, threads 
 	}
 	defer clean()
 	defer d.Close()
-	return eachLine(c.InOrStdin(), func(line string) error {
+	return eachLine(c.Context(), c.InOrStdin(), func(line string) error {
 		list, err := bench.ParseShapes(line)
 		if err != nil {
 			return err

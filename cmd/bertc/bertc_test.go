@@ -293,6 +293,8 @@ func TestFlagErrors(t *testing.T) {
 		want []string
 	}{
 		{[]string{"compil"}, []string{"compil", "compile"}},
+		{[]string{"help", "compil"}, []string{"compil", "compile"}},
+		{[]string{"bench", "modle"}, []string{"modle", "model"}},
 		{[]string{"compile", "--modle", "x"}, []string{"--modle", "--model"}},
 		{[]string{"compile"}, []string{"--out"}},
 		{[]string{"compile", "--out", "x"}, []string{"--model"}},
@@ -318,8 +320,9 @@ func TestOutDirectory(t *testing.T) {
 	if _, err := bertc(t, "", "compile", "--model", tiny, "--out", out); err != nil {
 		t.Fatalf("a generated package is not replaced: %v", err)
 	}
-	for name, text := range map[string]string{"mine.go": "package out\n", "notes.txt": "mine"} {
-		file := filepath.Join(out, name)
+	for name, text := range map[string]string{"mine.go": "package out\n", "notes.txt": "mine", "internal/mine/mine.go": "package mine\n"} {
+		file := filepath.Join(out, filepath.FromSlash(name))
+		os.MkdirAll(filepath.Dir(file), 0o755)
 		os.WriteFile(file, []byte(text), 0o644)
 		_, err := bertc(t, "", "compile", "--model", tiny, "--out", out)
 		sentence(t, err, name)
@@ -328,9 +331,26 @@ func TestOutDirectory(t *testing.T) {
 		}
 		os.Remove(file)
 	}
+	mod := filepath.Join(out, "go.mod")
+	if err := os.WriteFile(mod, []byte("module example.com/mine\n\ngo 1.25\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bertc(t, "", "compile", "--model", tiny, "--out", out); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(mod); err != nil || !bytes.Contains(data, []byte("example.com/mine")) {
+		t.Errorf("the package's go.mod is not kept: %q, %v", data, err)
+	}
+	if data, _ := os.ReadFile(filepath.Join(out, "model.go")); !bytes.Contains(data, []byte(`"example.com/mine/internal/rt"`)) {
+		t.Error("the import path does not follow from the package's go.mod")
+	}
+	inside := t.TempDir()
+	os.WriteFile(filepath.Join(inside, "go.mod"), []byte("module example.com/server\n\ngo 1.24\n"), 0o644)
+	_, err := bertc(t, "", "compile", "--model", tiny, "--out", filepath.Join(inside, "my model"))
+	sentence(t, err, "--out", "my model")
 	file := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(file, nil, 0o644)
-	_, err := bertc(t, "", "compile", "--model", tiny, "--out", file)
+	_, err = bertc(t, "", "compile", "--model", tiny, "--out", file)
 	sentence(t, err, file, "not a directory")
 }
 
@@ -363,6 +383,15 @@ func TestFullDisk(t *testing.T) {
 	sentence(t, err, "no space left on device")
 	nothingIn(t, dir)
 	_, err = bertc(t, "", "init", "--config", tiny+"/config.json", "--out", filepath.Join(dir, "random"))
+	sentence(t, err, "no space left on device")
+	nothingIn(t, dir)
+	// The package writes more than a pipe holds, and bertc stops reading it.
+	pkg, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := ids(t, "input_ids", "I32", []int{1, 512}, make([]byte, 4*512))
+	_, err = bertc(t, "", "run", "--package", pkg, "--in", in, "--out", filepath.Join(dir, "y.safetensors"), "--outputs", "last_hidden_state,logits")
 	sentence(t, err, "no space left on device")
 	nothingIn(t, dir)
 }

@@ -50,7 +50,11 @@ say how long each stage took and where the package lies.`,
 				out = filepath.Join(tmp, "tinybert")
 			}
 			start = time.Now()
-			r, err := pipeline.Compile(c.Context(), m, pipeline.Options{Out: out})
+			plans, err := tuned("")
+			if err != nil {
+				return err
+			}
+			r, err := pipeline.Compile(c.Context(), m, pipeline.Options{Out: out, Plans: plans})
 			if err != nil {
 				return err
 			}

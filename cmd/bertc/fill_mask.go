@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,7 +57,7 @@ and sequence, as Hugging Face's fill-mask pipeline gives them.`,
 				return show(c.OutOrStdout(), text, masks)
 			}
 			if len(texts) == 0 {
-				return eachLine(c.InOrStdin(), fill)
+				return eachLine(c.Context(), c.InOrStdin(), fill)
 			}
 			for _, t := range texts {
 				if err := fill(t); err != nil {
@@ -73,7 +74,36 @@ and sequence, as Hugging Face's fill-mask pipeline gives them.`,
 	return c
 }
 
-func eachLine(r io.Reader, f func(string) error) error {
+// eachLine calls f with every line of r. It ends when ctx does, also while it waits for a line.
+func eachLine(ctx context.Context, r io.Reader, f func(string) error) error {
+	lines, failed := make(chan string), make(chan error, 1)
+	go func() { // stays in a read that nothing ends; the process is about to exit then
+		failed <- scanLines(r, func(line string) error {
+			select {
+			case lines <- line:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		close(lines)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case line, more := <-lines:
+			if !more {
+				return <-failed
+			}
+			if err := f(line); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func scanLines(r io.Reader, f func(string) error) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 64<<10), maxLine)
 	n := 0

@@ -11,7 +11,6 @@ import (
 
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/pipeline"
-	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
 )
@@ -32,7 +31,7 @@ into, and the memory that a session takes.`,
 				return err
 			}
 			defer m.Close()
-			p, err := m.Program(passes.Options{Math: math, Targets: kernel.Targets()})
+			p, err := m.Program(passes.Options{Math: math, Targets: pipeline.Targets()})
 			if err != nil {
 				return err
 			}
@@ -90,7 +89,7 @@ func inspectTensors(w io.Writer, m *pipeline.Model, p *program.Program) {
 var inspectTokens = []int{1, 512, bert.MaxTokens}
 
 func inspectMemory(w io.Writer, p *program.Program) {
-	fmt.Fprintf(w, "\nmemory of a session\tbytes of activations\n")
+	fmt.Fprintf(w, "\nmemory of the tokens of a batch\tbytes\n")
 	for _, t := range inspectTokens {
 		fmt.Fprintf(w, "  T = %d\t%d\n", t, p.AreaBytes(program.Tokens, t))
 	}

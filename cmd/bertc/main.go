@@ -24,6 +24,7 @@ const exitError = 2
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends the process at once
 	if err := root().ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) {
 			err = errors.New(strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1))
@@ -59,22 +60,38 @@ file. The package needs nothing but the Go standard library.`,
 		},
 	}
 	c.SetFlagErrorFunc(flagError)
+	c.SetHelpCommand(helpCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), evalCommand(), tokenizeCommand(),
 		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), benchCommand(), tuneCommand(), explainCommand())
 	return c
 }
 
+// helpCommand is "bertc help [command]".
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(found, rest[len(rest)-1])
+			}
+			return found.Help()
+		},
+	}
+}
+
 // unknownCommand names the nearest command.
-func unknownCommand(c *cobra.Command, name string) error {
+func unknownCommand(c *cobra.Command, unknown string) error {
 	var names []string
 	for _, sub := range c.Commands() {
 		names = append(names, sub.Name())
 	}
-	if name := nearest.Name(name, names); name != "" {
-		return fmt.Errorf("unknown command %q (did you mean %s?)", c.Flags().Arg(0), name)
+	if name := nearest.Name(unknown, names); name != "" {
+		return fmt.Errorf("unknown command %q (did you mean %s?)", unknown, name)
 	}
-	return fmt.Errorf("unknown command %q (see bertc help)", name)
+	return fmt.Errorf("unknown command %q (see %s --help)", unknown, c.CommandPath())
 }
 
 // flagError adds the nearest flag to the message about an unknown one.

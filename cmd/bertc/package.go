@@ -65,8 +65,12 @@ func (o *packageOptions) compile(ctx context.Context, c *cobra.Command, dir stri
 		return err
 	}
 	defer m.Close()
+	plans, err := tuned("")
+	if err != nil {
+		return err
+	}
 	bar := newBar(c.ErrOrStderr(), "weights")
 	defer bar.done()
-	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Progress: bar.set})
+	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Plans: plans, Progress: bar.set})
 	return err
 }

@@ -46,7 +46,7 @@ JSON: ids, tokens, and offsets [start, end) in code points of the text.`,
 			out := json.NewEncoder(c.OutOrStdout())
 			out.SetEscapeHTML(false)
 			n := 0
-			return eachLine(c.InOrStdin(), func(line string) error {
+			return eachLine(c.Context(), c.InOrStdin(), func(line string) error {
 				n++
 				var text string
 				if err := json.Unmarshal([]byte(line), &text); err != nil {

@@ -18,7 +18,7 @@ TOOLS := $(CURDIR)/.tools
 LOG := $(TOOLS)/log
 BERTC := $(TOOLS)/bin/bertc
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
-EXAMPLES := fillmask encode
+EXAMPLES := fillmask encode classify answer embedserver
 
 # Prints the packages and failed tests of a "go test -v" log.
 define show_tests
@@ -127,6 +127,9 @@ examples: $(BERTC) ## generate, vet and run the examples
 	done
 	@cd examples/fillmask && out=$$($(TOOLS)/bin/example-fillmask '昨日は<MASK|LLM-jp>が降りました。') && echo "$$out" && grep -q 雨 <<< "$$out"
 	@cd examples/encode && $(TOOLS)/bin/example-encode '昨日は雨が降りました。' '今日は雪が降ります。' '彼女は歌が上手だ。'
+	@cd examples/classify && printf 'この映画はとても面白い。\n' | $(TOOLS)/bin/example-classify
+	@cd examples/answer && $(TOOLS)/bin/example-answer 'どこですか？' ../README.md
+	@cd examples/embedserver && $(GO) test ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (default 60s)

@@ -154,7 +154,7 @@ func (r *taskRun) run(c *cobra.Command, task string) error {
 		Progress: bar.job,
 	}
 	start := time.Now()
-	done, err := r.write(c.Context(), c, j, task, options)
+	done, err := r.write(c.Context(), c, j, d, task, options)
 	bar.done()
 	took := time.Since(start)
 	if err != nil {
@@ -172,11 +172,11 @@ func (r *taskRun) run(c *cobra.Command, task string) error {
 }
 
 // write runs the job to --out, or to standard output.
-func (r *taskRun) write(ctx context.Context, c *cobra.Command, j job.Job, task string, options map[string]any) (job.Summary, error) {
+func (r *taskRun) write(ctx context.Context, c *cobra.Command, j job.Job, d *pipeline.Driver, task string, options map[string]any) (job.Summary, error) {
 	if r.out == "" {
 		return j.Run(ctx, c.OutOrStdout(), job.Summary{})
 	}
-	identity, err := r.identity(task, options)
+	identity, err := r.identity(d, task, options)
 	if err != nil {
 		return job.Summary{}, err
 	}
@@ -195,9 +195,10 @@ func (r *taskRun) write(ctx context.Context, c *cobra.Command, j job.Job, task s
 	return done, out.Complete(job.Matrix(r.out))
 }
 
-// identity is what a job that goes on must have in common with the one that was interrupted. It is
-// nil where the input cannot be read again, or the package is compiled anew.
-func (r *taskRun) identity(task string, options map[string]any) (map[string]string, error) {
+// identity is what a job that goes on must have in common with the one that was interrupted: the
+// kernel set and all of the package, whose manifest has the checksums of the weights, among them.
+// It is nil where the input cannot be read again.
+func (r *taskRun) identity(d *pipeline.Driver, task string, options map[string]any) (map[string]string, error) {
 	if r.in == "" || r.in == "-" {
 		return nil, nil
 	}
@@ -209,24 +210,19 @@ func (r *taskRun) identity(task string, options map[string]any) (map[string]stri
 	if err != nil || !info.Mode().IsRegular() {
 		return nil, err
 	}
-	model := r.model
-	if r.dir != "" {
-		manifest, err := os.ReadFile(filepath.Join(r.dir, pipeline.ManifestFile))
-		if err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(manifest)
-		model = hex.EncodeToString(sum[:])
-	} else if model, err = filepath.Abs(model); err != nil {
+	manifest, err := d.Manifest()
+	if err != nil {
 		return nil, err
 	}
+	sum := sha256.Sum256(manifest)
 	text, err := json.Marshal(options)
 	if err != nil {
 		return nil, err
 	}
 	columns, err := json.Marshal(r.columns)
 	return map[string]string{
-		"task": task, "options": string(text), "fields": string(columns), "format": r.format, "model": model,
+		"task": task, "options": string(text), "fields": string(columns), "format": r.format,
+		"model": hex.EncodeToString(sum[:]), "kernels": d.Hello.Kernels,
 		"input": in, "input size": strconv.FormatInt(info.Size(), 10), "input time": info.ModTime().UTC().Format(time.RFC3339Nano),
 	}, err
 }

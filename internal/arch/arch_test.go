@@ -35,7 +35,7 @@ ir/irtest:              ir, internal/num
 kernel:                 ir, internal/num
 program:                kernel, ir, internal/num
 passes:                 program, kernel, ir
-graph/bert:             ir, internal/nearest
+graph/bert:             ir
 tokenizer/hf:           tokenizer
 checkpoint:             program, kernel, ir, internal/num, internal/nearest, internal/staging, golang.org/x/sys, golang.org/x/exp
 

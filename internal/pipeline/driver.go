@@ -205,6 +205,9 @@ func (d *Driver) Program() (*program.Program, error) {
 	return p, program.Verify(p)
 }
 
+// Manifest returns the manifest of the package: its files, and the table of its weights.
+func (d *Driver) Manifest() ([]byte, error) { return os.ReadFile(filepath.Join(d.dir, ManifestFile)) }
+
 // Do sends one request and hands every response to f.
 func (d *Driver) Do(req Request, f func(Response) error) error {
 	if err := d.enc.Encode(req); err != nil {

@@ -68,6 +68,23 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// TestLookupThreads: a plan is not better for having been measured with more threads.
+func TestLookupThreads(t *testing.T) {
+	a, b := plan(4, 8, 1), plan(8, 16, 1)
+	var lines []string
+	for _, rec := range []Record{
+		{Threads: 1, Plan: a.String(), MedianNS: 100}, {Threads: 1, Plan: b.String(), MedianNS: 200},
+		{Threads: 16, Plan: a.String(), MedianNS: 10}, {Threads: 16, Plan: b.String(), MedianNS: 9},
+	} {
+		rec.Machine, rec.Target, rec.Spec, rec.Tokens, rec.Verified = "X 6-1-1", target, spec.String(), 1, true
+		text, _ := json.Marshal(rec)
+		lines = append(lines, string(text)+"\n")
+	}
+	if got, _, _ := records(t, lines...).Lookup(spec, target, "X 6-1-1"); got != a {
+		t.Errorf("found %v, want %v: twice as fast on one thread, a ninth slower on 16", got, a)
+	}
+}
+
 func TestRecordErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}\n": "test:1: ",

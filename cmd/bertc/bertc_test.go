@@ -530,10 +530,26 @@ func TestBench(t *testing.T) {
 	if err != nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("shapes from standard input: %q, %v", out, err)
 	}
+	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "1x4", "--no-ceiling", "--budget", "-1s")
+	sentence(t, err, "--budget", "-1s")
 	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "8y2", "--no-ceiling")
 	sentence(t, err, "--shapes", "8y2")
 	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "1x9000", "--no-ceiling")
 	sentence(t, err, "--shapes", "9000", "8192")
+}
+
+// TestTuneFlags: a bad choice is named before any work, and leaves no file.
+func TestTuneFlags(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "records.jsonl")
+	for flag, value := range map[string]string{"--candidates": "-1", "--rounds": "0", "--tokens": "0", "--threads": "-2", "--spec": "[", "--kernels": "sse"} {
+		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, flag, value)
+		sentence(t, err, flag, value)
+	}
+	for _, tokens := range []string{"2049", "9000"} {
+		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--tokens", tokens)
+		sentence(t, err, "--tokens", tokens, "2048")
+	}
+	nothingIn(t, filepath.Dir(out))
 }
 
 // TestHTML: the page is one file that names every pass.

@@ -118,7 +118,10 @@ a go.mod of its own.`,
 					}
 				}
 			}
-			return report(c, r, time.Since(start))
+			if err := report(c, r, time.Since(start)); err != nil || tuning == "" {
+				return err
+			}
+			return reportTuning(c, tuning, r)
 		},
 	}
 	o.flags(c)
@@ -144,6 +147,18 @@ func tuned(file string) (func(kernel.Spec, string) (kernel.Plan, string, bool), 
 	}
 	machine := hw.Fingerprint()
 	return func(s kernel.Spec, target string) (kernel.Plan, string, bool) { return r.Lookup(s, target, machine) }, nil
+}
+
+// reportTuning says how many kernels a records file had plans for: none is a sign that it is of
+// another model or machine.
+func reportTuning(c *cobra.Command, file string, r pipeline.Result) error {
+	records := &autotune.Records{}
+	if err := records.AddFile(file); err != nil {
+		return err
+	}
+	found, all := records.Found(r.Program, hw.Fingerprint())
+	_, err := fmt.Fprintf(c.OutOrStdout(), "  %s has plans for %d of %d kernels on this machine\n", file, found, all)
+	return err
 }
 
 func report(c *cobra.Command, r pipeline.Result, took time.Duration) error {

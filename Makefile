@@ -66,15 +66,18 @@ test: ## install what the tests need, then lint, test, cross-check and run the e
 deps: ## install Debian packages (as root) and Go modules
 	@need=""; \
 	for pair in as:binutils objcopy:binutils aarch64-linux-gnu-as:binutils-aarch64-linux-gnu \
-		qemu-aarch64:qemu-user python3:python3; do \
+		qemu-aarch64:qemu-user llvm-mca-19:llvm-19 python3:python3; do \
 		command -v $${pair%:*} > /dev/null || need="$$need $${pair#*:}"; \
 	done; \
 	need=$$(printf '%s\n' $$need | sort -u | tr '\n' ' '); \
 	if [ -z "$${need// }" ]; then echo "Debian packages: all there"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "Debian packages: installing $$need"; mkdir -p $(LOG); \
-		(apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$need) > $(LOG)/apt.txt 2>&1 < /dev/null \
-			|| { tail -5 $(LOG)/apt.txt; echo "not installed: tests that need $$need are skipped"; }; \
+		apt-get update > $(LOG)/apt.txt 2>&1 < /dev/null || tail -5 $(LOG)/apt.txt; \
+		for p in $$need; do \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$p >> $(LOG)/apt.txt 2>&1 < /dev/null \
+				|| { tail -2 $(LOG)/apt.txt; echo "not installed: tests that need $$p are skipped"; }; \
+		done; \
 	else echo "not there, and not installed without apt-get and root: $$need(tests that need them are skipped)"; fi
 	@$(GO) mod download
 

@@ -13,7 +13,6 @@ package amd64
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/kernel"
@@ -44,12 +43,6 @@ func newTier(name string) *Backend {
 // Target returns the tier.
 func (b *Backend) Target() *kernel.Target { return b.target }
 
-// role is one function that a kind of kernel has.
-type role struct {
-	name, args, doc string
-	emit            func(*emitter, kernel.Kernel)
-}
-
 // pairs reports whether the plan multiplies pairs of bf16: the packed rows are bf16 then, in the
 // first half of the space that f32 rows would take.
 func pairs(k kernel.Kernel) bool {
@@ -58,52 +51,25 @@ func pairs(k kernel.Kernel) bool {
 	return i.Pairs
 }
 
-var roles = map[kernel.Kind][]role{
-	kernel.Gemm: {
-		{"Prologue", "GemmArgs", "packs rows of the left factor", gemmPrologue},
-		{"Block", "GemmArgs", "multiplies packed rows by weight panels and applies the epilogue", gemmBlock},
-	},
-	kernel.Attention: {
-		{"PackQ", "AttentionArgs", "packs and scales queries", packQ},
-		{"PackKV", "AttentionArgs", "packs a block of keys and values", packKV},
-		{"Attend", "AttentionArgs", "does one step of the online softmax", attend},
-		{"Finish", "AttentionArgs", "writes the weighted means of the values", finish},
-	},
-	kernel.Rowwise: {{"Row", "RowArgs", "normalises rows", rowNorm}},
-	kernel.Gather:  {{"Gather", "GatherArgs", "reads rows of a table by index", gather}},
+// emitters are the functions of a kernel by role (codegen.Func).
+var emitters = map[string]func(*emitter, kernel.Kernel){
+	"Prologue": gemmPrologue, "Block": gemmBlock,
+	"PackQ": packQ, "PackKV": packKV, "Attend": attend, "Finish": finish,
+	"Row": rowNorm, "Gather": gather,
 }
 
 // Emit returns the code of k; see codegen.Backend.
 func (b *Backend) Emit(symbol string, k kernel.Kernel) (codegen.Unit, error) {
-	fail := func(err error) (codegen.Unit, error) {
-		return codegen.Unit{}, fmt.Errorf("emit %s for %s: %w", symbol, b.target.Name, err)
-	}
-	if k.Plan.Target != b.target.Name {
-		return fail(fmt.Errorf("plan is for target %q", k.Plan.Target))
-	}
-	if err := kernel.Check(k.Spec, k.Plan); err != nil {
-		return fail(err)
-	}
-	u := newUnit(symbol, b.target.Insts[0].Lanes)
-	var unit codegen.Unit
-	for _, r := range roles[k.Spec.Kind] {
-		f := codegen.Func{Name: symbol + r.name, Role: r.name, Args: r.args, Doc: r.doc}
-		e := u.function(f)
-		r.emit(e, k)
-		e.ret()
-		if e.err != nil {
-			return fail(fmt.Errorf("%s: %w", r.name, e.err))
+	return codegen.Emit(b.target, symbol, k, func(funcs []codegen.Func) (string, []string, error) {
+		u := newUnit(symbol, b.target.Insts[0].Lanes)
+		for _, f := range funcs {
+			e := u.function(f)
+			emitters[f.Role](e, k)
+			e.ret()
+			if e.err != nil {
+				return "", nil, fmt.Errorf("%s: %w", f.Role, e.err)
+			}
 		}
-		unit.Funcs = append(unit.Funcs, f)
-	}
-	var err error
-	if unit.Asm, unit.Features, err = u.text(); err != nil {
-		return fail(err)
-	}
-	for _, f := range unit.Features {
-		if !slices.Contains(b.target.Features, f) {
-			return fail(fmt.Errorf("code needs CPU feature %s, which the tier lacks", f))
-		}
-	}
-	return unit, nil
+		return u.text()
+	})
 }

@@ -12,7 +12,6 @@ package arm64
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/kernel"
@@ -40,55 +39,26 @@ func newTier(name string) *Backend {
 // Target returns the tier.
 func (b *Backend) Target() *kernel.Target { return b.target }
 
-// role is one function that a kind of kernel has.
-type role struct {
-	name, args, doc string
-	emit            func(*emitter, kernel.Kernel)
-}
-
-var roles = map[kernel.Kind][]role{
-	kernel.Gemm: {
-		{"Prologue", "GemmArgs", "packs rows of the left factor", gemmPrologue},
-		{"Block", "GemmArgs", "multiplies packed rows by weight panels and applies the epilogue", gemmBlock},
-	},
-	kernel.Attention: {
-		{"PackQ", "AttentionArgs", "packs and scales queries", packQ},
-		{"PackKV", "AttentionArgs", "packs a block of keys and values", packKV},
-		{"Attend", "AttentionArgs", "does one step of the online softmax", attend},
-		{"Finish", "AttentionArgs", "writes the weighted means of the values", finish},
-	},
-	kernel.Rowwise: {{"Row", "RowArgs", "normalises rows", rowNorm}},
-	kernel.Gather:  {{"Gather", "GatherArgs", "reads rows of a table by index", gather}},
+// emitters are the functions of a kernel by role (codegen.Func).
+var emitters = map[string]func(*emitter, kernel.Kernel){
+	"Prologue": gemmPrologue, "Block": gemmBlock,
+	"PackQ": packQ, "PackKV": packKV, "Attend": attend, "Finish": finish,
+	"Row": rowNorm, "Gather": gather,
 }
 
 // Emit returns the code of k; see codegen.Backend.
 func (b *Backend) Emit(symbol string, k kernel.Kernel) (codegen.Unit, error) {
-	fail := func(err error) (codegen.Unit, error) {
-		return codegen.Unit{}, fmt.Errorf("emit %s for %s: %w", symbol, b.target.Name, err)
-	}
-	if k.Plan.Target != b.target.Name {
-		return fail(fmt.Errorf("plan is for target %q", k.Plan.Target))
-	}
-	if err := kernel.Check(k.Spec, k.Plan); err != nil {
-		return fail(err)
-	}
-	u := newUnit(symbol, b.target.Features)
-	var unit codegen.Unit
-	for _, r := range roles[k.Spec.Kind] {
-		f := codegen.Func{Name: symbol + r.name, Role: r.name, Args: r.args, Doc: r.doc}
-		e := u.function(f)
-		r.emit(e, k)
-		e.ret()
-		if e.err != nil {
-			return fail(fmt.Errorf("%s: %w", r.name, e.err))
+	return codegen.Emit(b.target, symbol, k, func(funcs []codegen.Func) (string, []string, error) {
+		u := newUnit(symbol, b.target.Features)
+		for _, f := range funcs {
+			e := u.function(f)
+			emitters[f.Role](e, k)
+			e.ret()
+			if e.err != nil {
+				return "", nil, fmt.Errorf("%s: %w", f.Role, e.err)
+			}
 		}
-		unit.Funcs = append(unit.Funcs, f)
-	}
-	unit.Asm, unit.Features = u.text()
-	for _, f := range unit.Features {
-		if !slices.Contains(b.target.Features, f) {
-			return fail(fmt.Errorf("code needs CPU feature %s, which the tier lacks", f))
-		}
-	}
-	return unit, nil
+		asm, features := u.text()
+		return asm, features, nil
+	})
 }

@@ -39,6 +39,7 @@ graph/bert:             ir
 tokenizer/hf:           tokenizer
 checkpoint:             program, kernel, ir, internal/num, internal/nearest, internal/staging, golang.org/x/sys, golang.org/x/exp
 
+runtime/cuda:           runtime
 codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime

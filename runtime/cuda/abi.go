@@ -113,6 +113,9 @@ type Param struct {
 	Box []int
 	// Swizzle is that of the shared memory: 0, 32, 64 or 128 bytes.
 	Swizzle int
+	// Order is the order of the rows of the weight matrix, OperandW. Bias and ColSum stay in that
+	// of the panels.
+	Order Order
 }
 
 // ParamKind is what a parameter is.

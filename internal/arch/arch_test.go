@@ -29,12 +29,13 @@ models:                 -
 runtime:                -
 tokenizer:              -
 heads:                  -
+quant:                  -
 
 ir:                     internal/num
 ir/irtest:              ir, internal/num
 kernel:                 ir, internal/num
 program:                kernel, ir, internal/num
-passes:                 program, kernel, ir
+passes:                 program, kernel, ir, quant
 graph/bert:             ir
 tokenizer/hf:           tokenizer
 checkpoint:             program, kernel, ir, internal/num, internal/nearest, internal/staging, golang.org/x/sys, golang.org/x/exp

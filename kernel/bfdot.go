@@ -6,7 +6,7 @@ import "math"
 // 0487, BFDotAdd and BFMatMulAdd with FPCR.EBF = 0).
 
 // bfQuad adds the products of 4 steps of K: two by two, each sum rounded to odd.
-func bfQuad(acc float32, a, b [4]float32) float32 {
+func bfQuad(acc float32, a, b []float32) float32 {
 	for k := 0; k < 4; k += 2 {
 		pair := addToOdd(a[k]*b[k], a[k+1]*b[k+1]) // products of bf16 are exact
 		acc = addToOdd(acc, pair)

@@ -39,10 +39,7 @@ func Check(s Spec, p Plan) error {
 	if !slices.Contains(inst.Math, s.Math) {
 		return bad("%s does not multiply %s", inst.Name, s.Math)
 	}
-	if inst.Pairs && s.Kind == Gemm && s.Weight != ir.BF16 {
-		return bad("%s needs bf16 weights", inst.Name)
-	}
-	if inst.Rows > 1 && s.Kind == Gemm && s.Weight != ir.BF16 {
+	if (inst.Pairs || inst.Rows > 1 || inst.Tile > 0) && s.Kind == Gemm && s.Weight != ir.BF16 {
 		return bad("%s needs bf16 weights", inst.Name)
 	}
 	if inst.Rows > 1 && s.Kind == Attention && s.HeadDim%4 != 0 {
@@ -51,7 +48,10 @@ func Check(s Spec, p Plan) error {
 	if p.MicroN != PanelN {
 		return bad("micro has %d columns, a weight panel has %d", p.MicroN, PanelN)
 	}
-	if p.MicroM < 1 || p.MicroM > t.MaxMicroM {
+	if inst.Tile > 0 && p.MicroM != inst.Tile && p.MicroM != 2*inst.Tile {
+		return bad("micro has %d rows, %s allows %d and %d", p.MicroM, inst.Name, inst.Tile, 2*inst.Tile)
+	}
+	if inst.Tile == 0 && (p.MicroM < 1 || p.MicroM > t.MaxMicroM) {
 		return bad("micro has %d rows, %s allows 1..%d", p.MicroM, t.Name, t.MaxMicroM)
 	}
 	if inst.Rows > 1 && p.MicroM%inst.Rows != 0 {
@@ -68,7 +68,7 @@ func Check(s Spec, p Plan) error {
 		if p.BlockN < 1 || p.BlockN%s.Group() != 0 {
 			return bad("block of %d panels is not a multiple of the epilogue group %d", p.BlockN, s.Group())
 		}
-		if bytes := 4 * p.BlockM * s.KPad(); bytes > t.L2 && p.BlockM > p.MicroM {
+		if bytes := p.BlockM * (Kernel{s, p}).RowBytes(); bytes > t.L2 && p.BlockM > p.MicroM {
 			return bad("block of %d rows keeps %d bytes of activations, %s has %d of cache for them", p.BlockM, bytes, t.Name, t.L2)
 		}
 	case Attention:
@@ -103,8 +103,12 @@ func Space(s Spec, target string) func(yield func(Plan) bool) {
 			}
 		}
 		for _, inst := range t.Insts {
-			for microM := 1; microM <= t.MaxMicroM; microM++ {
-				for _, tiles := range []int{1, 2, 4, 8, 16} {
+			heights, multiples := max(t.MaxMicroM, 2*inst.Tile), []int{1, 2, 4, 8, 16}
+			if inst.Tile > 0 {
+				multiples = []int{1, 2, 3, 4, 6, 8, 12, 16}
+			}
+			for microM := 1; microM <= heights; microM++ {
+				for _, tiles := range multiples {
 					for _, n := range blockN {
 						p := Plan{Kind: s.Kind, Target: t.Name, Inst: inst.Name,
 							MicroM: microM, MicroN: PanelN, BlockM: tiles * microM, BlockN: n}

@@ -200,16 +200,16 @@ func checkKind(k Kernel, kind Kind) error {
 	return Check(k.Spec, k.Plan)
 }
 
-// sum returns acc + Σ a[k]·b(k) as the instruction does it. The missing steps of a last quad are
+// sum returns acc + Σ a[k]·b(k) as the instruction does it. The missing steps of a last Sum are
 // zero.
 func (i Inst) sum(acc float32, a []float32, b func(k int) float32) float32 {
-	if i.Quad != nil {
-		for k := 0; k < len(a); k += 4 {
-			var x, y [4]float32
-			for j := range copy(x[:], a[k:]) {
+	if i.Sum != nil {
+		for k := 0; k < len(a); k += i.Steps {
+			x, y := make([]float32, i.Steps), make([]float32, i.Steps)
+			for j := range copy(x, a[k:]) {
 				y[j] = b(k + j)
 			}
-			acc = i.Quad(acc, x, y)
+			acc = i.Sum(acc, x, y)
 		}
 		return acc
 	}

@@ -7,7 +7,8 @@ package kernel
 //	gemm amd64/avx512f inst=vfmadd231ps micro=12x32 block=96x8
 //
 // Sums over K run from 0 to K−1 with one f32 accumulator per output element (in pairs, the odd
-// step first, where Inst says so), whatever the tile and the block: this order (the ReductionKey)
+// step first, or in blocks with sums of their own, where Inst says so), whatever the tile and the
+// block: this order (the ReductionKey)
 // is part of Inst, so that plans of one Inst may be mixed over row counts and thread counts
 // without changing a bit of the result.
 type Plan struct {
@@ -29,8 +30,11 @@ type Plan struct {
 // the same package at different row counts must have equal keys.
 func (p Plan) ReductionKey() string {
 	if t, ok := LookupTarget(p.Target); ok {
-		if i, ok := t.Inst(p.Inst); ok && i.Pairs {
+		switch i, _ := t.Inst(p.Inst); {
+		case i.Pairs:
 			return p.Inst + " k=1,0,3,2.."
+		case i.Tile > 0:
+			return p.Inst + " k=(0,2..30)+(1,3..31),.."
 		}
 	}
 	return p.Inst + " k=0.."
@@ -40,4 +44,15 @@ func (p Plan) ReductionKey() string {
 type Kernel struct {
 	Spec Spec
 	Plan Plan
+}
+
+// RowBytes is the distance in bytes of the packed rows of a matmul: that of f32 rows, or where the
+// instruction has tiles, that of bf16 rows and a cache line, without which the rows of a tile would
+// lie in few sets of the first-level cache.
+func (k Kernel) RowBytes() int {
+	t, _ := LookupTarget(k.Plan.Target)
+	if i, _ := t.Inst(k.Plan.Inst); i.Tile > 0 {
+		return 2*k.Spec.KPad() + cacheLine
+	}
+	return 4 * k.Spec.KPad()
 }

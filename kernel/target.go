@@ -23,9 +23,13 @@ type Inst struct {
 	Rows int
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
-	// Quad returns acc plus the products of 4 steps of K; nil does them one by one with Mul. The
+	// Tile is the number of rows of a tile register, 0 without such. A register tile has one or two
+	// of them by two; packed rows lie as bf16 (Kernel.RowBytes).
+	Tile int
+	// Sum returns acc plus the products of Steps steps of K; nil does them one by one with Mul. The
 	// epilogue has Mul in both cases.
-	Quad func(acc float32, a, b [4]float32) float32
+	Sum   func(acc float32, a, b []float32) float32
+	Steps int
 }
 
 // Target is an instruction-set tier that kernels are emitted for.
@@ -56,6 +60,18 @@ var both = []ir.DType{ir.F32, ir.BF16}
 // targets is the table of what can be compiled for. The f32 accumulator of every instruction
 // here rounds once per step of K (fused) or twice (product, then sum).
 var targets = []Target{
+	{
+		Name:      "amd64/amx",
+		GOARCH:    "amd64",
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16"},
+		Registers: 32,
+		Insts: []Inst{
+			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32},
+			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
+		},
+		MaxMicroM: 12,
+		L2:        1 << 20,
+	},
 	{
 		Name:      "amd64/avx512bf16",
 		GOARCH:    "amd64",
@@ -93,7 +109,7 @@ var targets = []Target{
 		Features:  []string{"FEAT_BF16"},
 		Registers: vectors128,
 		Insts: []Inst{
-			{Name: "bfmmla", Lanes: 4, Math: []ir.DType{ir.BF16}, Rows: 2, Mul: fused, Quad: bfQuad},
+			{Name: "bfmmla", Lanes: 4, Math: []ir.DType{ir.BF16}, Rows: 2, Mul: fused, Sum: bfQuad, Steps: 4},
 			{Name: "fmla", Lanes: 4, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,

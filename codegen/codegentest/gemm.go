@@ -135,7 +135,7 @@ func exact(k kernel.Kernel) bool {
 			return false
 		}
 	}
-	return inst.Quad != nil
+	return inst.Sum != nil
 }
 
 func checkGemm(t *testing.T, p *program, u unitUnderTest) {

@@ -56,6 +56,13 @@ func inferOut(args []Type, attrs any) (Type, error) {
 	return args[0].WithDType(out), err
 }
 
+func inferQuantize(args []Type, _ any) (Type, error) {
+	if args[0].Rank() < 1 {
+		return Type{}, fmt.Errorf("argument has type %s, want rank 1 or more", args[0])
+	}
+	return args[0].WithDType(F32), wantFloat("argument", args[0])
+}
+
 func inferSoftmax(args []Type, attrs any) (Type, error) {
 	if args[0].Rank() < 1 {
 		return Type{}, fmt.Errorf("argument has type %s, want rank 1 or more", args[0])

@@ -74,6 +74,8 @@ func table() []*Op {
 			Doc: "x/2·(1+erf(x/√2)), the exact form."},
 		{Name: "glu", Kind: Composite, Args: []string{"gate", "up"}, MinArgs: 2, MaxArgs: 2, NewAttrs: attrs[GluAttrs](), Infer: inferGlu, Decompose: decomposeGlu, Flops: flopsTimes(3), Elementwise: true, RowLocal: true,
 			Doc: "act(gate)·up, where `act` is silu or gelu."},
+		{Name: "quantize", Kind: Composite, Args: []string{"x"}, MinArgs: 1, MaxArgs: 1, Infer: inferQuantize, Decompose: decomposeQuantize, Flops: flopsTimes(4), RowLocal: true,
+			Doc: "x with each row (last axis) rounded to 8 bits: round(x/s)·s as f32, where s is the largest magnitude of the row, or 2^−100 if that is more, divided by 127. A kernel works with the codes, the integers round(x/s), and the scale s."},
 		{Name: "attention", Kind: Composite, Args: []string{"q", "k", "v", "offsets"}, MinArgs: 4, MaxArgs: 4, NewAttrs: attrs[AttentionAttrs](), Infer: inferAttention, Decompose: decomposeAttention, Flops: flopsAttention,
 			Doc: "Attention within packed sequences: q is [T,heads·D], k and v are [T,kvheads·D], and sequence i is tokens offsets[i] to offsets[i+1]-1. A token attends to all tokens of its own sequence and to no other. Head h uses key head h/(heads/kvheads). Its result is softmax(scale·q·kᵀ)·v; `scale` is 1/√D when not given. Flops count one sequence of length T."},
 

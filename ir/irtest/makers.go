@@ -52,6 +52,7 @@ func makers() map[string]maker {
 		"silu":      makeActivation,
 		"gelu":      makeActivation,
 		"glu":       makeGlu,
+		"quantize":  makeQuantize,
 		"attention": makeAttention,
 		"group":     makeGroup,
 	}
@@ -269,6 +270,14 @@ func makeSoftmax(g *gen, op string) *ir.Value {
 		return nil
 	}
 	return g.b.Op(op, &ir.OutAttrs{Out: g.out()}, x)
+}
+
+func makeQuantize(g *gen, op string) *ir.Value {
+	x := g.pick(func(t ir.Type) bool { return isFloat(t) && t.Rank() > 0 })
+	if x == nil {
+		return nil
+	}
+	return g.b.Op(op, nil, x)
 }
 
 func makeRope(g *gen, op string) *ir.Value {

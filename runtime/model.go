@@ -14,6 +14,10 @@ type Options struct {
 	// Threads caps the goroutines that work at once, over all sessions of the model. 0 is the
 	// number of cores. GOMAXPROCS caps it in any case and is read anew at every call.
 	Threads int
+	// Device is where steps run: "" or DeviceCPU, the name of the Accelerator, or DeviceAuto, which
+	// is the accelerator where it can be used and the CPU where not. Info says which, and why not.
+	Device      string
+	Accelerator *Accelerator // nil: the package has kernels for the CPU only
 }
 
 // Model is an opened weight file with the kernels that run it. It does not change and may be
@@ -22,6 +26,7 @@ type Model struct {
 	mod      *Module
 	tier     Tier
 	rejected []Rejected
+	device   Device // nil: the CPU
 	weights  *weightFile
 	pointers []unsafe.Pointer // by WeightID
 	layouts  []layout         // by kernel
@@ -66,6 +71,10 @@ func Open(mod *Module, path string, o Options) (*Model, error) {
 		m.layouts[i], m.scratch = l, max(m.scratch, size)
 	}
 	m.pool.scratch, m.pool.cap = m.scratch, o.Threads
+	if err := m.openDevice(o.Device, o.Accelerator); err != nil {
+		m.Close()
+		return nil, err
+	}
 	return m, nil
 }
 
@@ -80,6 +89,12 @@ func (m *Model) Close() error {
 	}
 	m.closed = true
 	m.pool.close()
+	if m.device != nil {
+		if err := m.device.Close(); err != nil {
+			m.weights.unmap()
+			return err
+		}
+	}
 	return m.weights.unmap()
 }
 
@@ -117,8 +132,9 @@ func (m *Model) Weight(name string) ([]byte, bool) {
 
 // Info is what a model runs on.
 type Info struct {
-	Tier        string     // the kernel set in use
-	Rejected    []Rejected // the kernel sets that are not, and why
+	Device      string     // the accelerator that runs the steps, or "cpu"
+	Tier        string     // the kernel set of the CPU
+	Rejected    []Rejected // the kernel sets and accelerators that are not used, and why
 	Threads     int        // goroutines that may work at once
 	WeightBytes int        // of the weight file
 	// HugeBytes is how much of the weight file is mapped by huge pages now, which is known on
@@ -129,7 +145,10 @@ type Info struct {
 
 // Info describes the model. It takes milliseconds on Linux.
 func (m *Model) Info() Info {
-	info := Info{Tier: m.tier.Name, Rejected: m.rejected, Threads: m.pool.threads(), WeightBytes: len(m.weights.data)}
+	info := Info{Device: DeviceCPU, Tier: m.tier.Name, Rejected: m.rejected, Threads: m.pool.threads(), WeightBytes: len(m.weights.data)}
+	if m.device != nil {
+		info.Device = m.device.Name()
+	}
 	if m.hold() == nil {
 		info.HugeBytes, info.HugeKnown = hugeBytes(m.weights.data)
 		m.release()

@@ -51,7 +51,8 @@ type Session struct {
 	maxTokens, maxPicked int
 	noLogits             bool
 
-	free    func() error     // of the arena; nil when closed
+	device  DeviceSession    // that runs the steps; nil on the CPU
+	free    func() error     // of the arena, or of the device's memory; nil when closed
 	buffers []unsafe.Pointer // by BufferID
 	self    worker
 	grid    grid
@@ -104,6 +105,12 @@ func (m *Model) NewSession(o SessionOptions) (*Session, error) {
 	s := &Session{model: m, observe: o.Observe, threads: o.Threads,
 		maxTokens: o.MaxTokens, maxPicked: o.MaxPicked, noLogits: o.NoLogits,
 		buffers: make([]unsafe.Pointer, len(m.mod.Buffers)+1)}
+	if m.device != nil {
+		if err := s.newDeviceSession(o); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	plan := m.MemoryPlan(o)
 	arena, free, err := newMemory(plan.Total())
 	if err != nil {
@@ -177,7 +184,13 @@ func (s *Session) Encode(ctx context.Context, ids, positions, offsets []int32) e
 	if err := s.accept(ids, positions, offsets); err != nil {
 		return err
 	}
-	if err := s.run(ctx, 0, s.model.mod.EncodeSteps, len(ids)); err != nil {
+	var err error
+	if s.device != nil {
+		err = s.encodeOnDevice(ctx, len(ids))
+	} else {
+		err = s.run(ctx, 0, s.model.mod.EncodeSteps, len(ids))
+	}
+	if err != nil {
 		return err
 	}
 	s.tokens = len(ids)
@@ -207,11 +220,18 @@ func (s *Session) Logits(ctx context.Context, rows []int32) ([]float32, error) {
 	if err := s.checkRows(rows); err != nil {
 		return nil, err
 	}
+	logits := view[float32](s.buffers[mod.Logits], len(rows)*mod.LogitsSize)
+	if s.device != nil {
+		if err := s.logitsOnDevice(ctx, rows, logits); err != nil {
+			return nil, err
+		}
+		return logits, nil
+	}
 	copy(view[int32](s.buffers[mod.Rows], len(rows)), rows)
 	if err := s.run(ctx, mod.EncodeSteps, len(mod.Steps), len(rows)); err != nil {
 		return nil, err
 	}
-	return view[float32](s.buffers[mod.Logits], len(rows)*mod.LogitsSize), nil
+	return logits, nil
 }
 
 // checkRows checks that rows are tokens of the last batch.

@@ -26,6 +26,10 @@ type stream struct {
 	rows      []bestOf
 }
 
+func newStream(k, rows, blocks int) *stream {
+	return &stream{k: k, blocks: blocks, max: make([]float64, rows*blocks), sum: make([]float64, rows*blocks), rows: make([]bestOf, rows)}
+}
+
 // bestOf is the best entries of a row, in order: the higher logit, then the lower id.
 type bestOf struct {
 	sync.Mutex
@@ -85,9 +89,11 @@ func (s *Session) TopK(ctx context.Context, rows []int32, k int) (ids []int32, p
 // topK is TopK for as many rows as the head takes at a time. It appends to ids and probabilities.
 func (s *Session) topK(ctx context.Context, rows []int32, k int, ids []int32, probabilities []float64) ([]int32, []float64, error) {
 	mod := s.model.mod
+	if s.device != nil {
+		return s.topKOnDevice(ctx, rows, k, ids, probabilities)
+	}
 	last := len(mod.Steps) - 1
-	blocks := ceilDiv(mod.Kernels[mod.Steps[last].Kernel].Panels, streamPanels)
-	t := &stream{k: k, blocks: blocks, max: make([]float64, len(rows)*blocks), sum: make([]float64, len(rows)*blocks), rows: make([]bestOf, len(rows))}
+	t := newStream(k, len(rows), ceilDiv(mod.Kernels[mod.Steps[last].Kernel].Panels, streamPanels))
 	copy(view[int32](s.buffers[mod.Rows], len(rows)), rows)
 	if err := s.run(ctx, mod.EncodeSteps, last, len(rows)); err != nil {
 		return nil, nil, err
@@ -97,20 +103,26 @@ func (s *Session) topK(ctx context.Context, rows []int32, k int, ids []int32, pr
 	if err := s.run(ctx, last, last+1, len(rows)); err != nil {
 		return nil, nil, err
 	}
+	ids, probabilities = t.results(ids, probabilities)
+	return ids, probabilities, nil
+}
+
+// results appends the best entries of every row and their probabilities.
+func (t *stream) results(ids []int32, probabilities []float64) ([]int32, []float64) {
 	for r := range t.rows {
 		top, sum := math.Inf(-1), 0.0
-		for _, x := range t.max[r*blocks:][:blocks] {
+		for _, x := range t.max[r*t.blocks:][:t.blocks] {
 			top = max(top, x)
 		}
-		for b, x := range t.max[r*blocks:][:blocks] {
-			sum += t.sum[r*blocks+b] * exp(x-top)
+		for b, x := range t.max[r*t.blocks:][:t.blocks] {
+			sum += t.sum[r*t.blocks+b] * exp(x-top)
 		}
 		ids = append(ids, t.rows[r].ids...)
 		for _, logit := range t.rows[r].logits {
 			probabilities = append(probabilities, exp(float64(logit)-top)/sum)
 		}
 	}
-	return ids, probabilities, nil
+	return ids, probabilities
 }
 
 func (s *Session) streamItems() int {

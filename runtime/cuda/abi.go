@@ -30,8 +30,8 @@ package cuda
 type Program struct {
 	// Kernels are by index of rt.Module.Kernels.
 	Kernels []Kernel
-	// TopK reduces the rows of the logits, which are its Src. It has no launches where the
-	// module has no head.
+	// TopK reduces the rows of the logits, which are its Src. Without variants, as where the
+	// module has no head, the host does it.
 	TopK Kernel
 }
 
@@ -48,6 +48,10 @@ type Kernel struct {
 type Variant struct {
 	MaxRows  int // 0: no limit; the last variant has none
 	Launches []Launch
+	// Scratch and ScratchRow are the bytes that ParamScratch points at: Scratch, and ScratchRow
+	// more for each row that the session has room for. They are the kernel's own, begin as zeros,
+	// and a launch finds there what the one before it left.
+	Scratch, ScratchRow int
 }
 
 // Launch is one call of an entry of the PTX text.
@@ -63,10 +67,6 @@ type Launch struct {
 	// Dependent: the launch may begin before the one ahead of it has ended (programmatic
 	// dependent launch); the entry waits by griddepcontrol.wait.
 	Dependent bool
-	// Scratch and ScratchRow are the bytes that ParamScratch points at: Scratch, and ScratchRow
-	// more for each row that the session has room for. They begin as zeros; what a launch leaves
-	// there the next one finds.
-	Scratch, ScratchRow int
 }
 
 // Grid says how many CTAs a launch has. They are in one dimension, a multiple of Cluster. The
@@ -145,7 +145,7 @@ const (
 	// number, u32.
 	ParamItems
 	ParamItemCount
-	// ParamScratch is the address of Launch.Scratch bytes.
+	// ParamScratch is the address of the bytes that Variant.Scratch asks for.
 	ParamScratch
 	// ParamTopK, of Program.TopK, is the address of the number of entries that are wanted, u32 of
 	// 1..MaxTopK.

@@ -20,10 +20,9 @@ type Driver interface {
 	Upload(dst Pointer, src []byte) error
 	// EncodeTiled makes a tensor map: cuTensorMapEncodeTiled.
 	EncodeTiled(TensorMap) ([TensorMapBytes]byte, error)
-	// Pin locks host memory that is not of the Go heap in place, so that copies of a Stream do
-	// not wait; Unpin ends it.
-	Pin(host []byte) error
-	Unpin(host []byte) error
+	// HostAlloc returns host memory that copies of a Stream do not wait for.
+	HostAlloc(bytes int) ([]byte, error)
+	HostFree([]byte) error
 	// NewStream returns a queue of work.
 	NewStream() (Stream, error)
 	// Close frees the device. Streams and memory are freed before it.

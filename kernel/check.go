@@ -23,6 +23,9 @@ func Check(s Spec, p Plan) error {
 	if !ok {
 		return bad("unknown target %q (known: %v)", p.Target, Targets())
 	}
+	if t.Device() {
+		return checkDevice(s, p, t)
+	}
 	if p.BlockM < 1 || p.BlockM > 4096 {
 		return bad("block of %d rows is not in 1..4096", p.BlockM)
 	}
@@ -87,6 +90,14 @@ func Space(s Spec, target string) func(yield func(Plan) bool) {
 			return
 		}
 		try := func(p Plan) bool { return Check(s, p) != nil || yield(p) }
+		if t.Device() {
+			for _, p := range deviceSpace(s, t) {
+				if !try(p) {
+					return
+				}
+			}
+			return
+		}
 		if s.Kind == Rowwise || s.Kind == Gather {
 			for _, m := range []int{4, 8, 16, 32, 64} {
 				if !try(Plan{Kind: s.Kind, Target: t.Name, BlockM: m}) {

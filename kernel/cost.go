@@ -23,6 +23,9 @@ func Cost(s Spec, p Plan) float64 {
 	if !ok {
 		return 0
 	}
+	if t.Device() {
+		return deviceCost(s, p)
+	}
 	if s.Kind == Rowwise || s.Kind == Gather {
 		return 1 / float64(p.BlockM) * (1 + float64(p.BlockM)/16)
 	}

@@ -24,6 +24,7 @@ type GemmInput struct {
 	X           []float32 // [M][K]
 	Gamma, Beta []float32 // [K]
 	W           []float32 // the weight matrix in the order of WeightLayout, padding included
+	WScale      []float32 // of its rows when it has codes: in panel order, Panels·PanelN
 	Bias        []float32 // in panel order, Panels·PanelN
 	Residual    []float32 // [M][N]
 	Pos         []int32   // [M]
@@ -38,41 +39,57 @@ func EvalGemm(k Kernel, in GemmInput) ([]float32, error) {
 	if err := in.check(k.Spec); err != nil {
 		return nil, err
 	}
-	a := make([]float32, 0, in.M*k.Spec.KPad())
+	var a Packed
 	for m := 0; m < in.M; m += k.Plan.BlockM {
 		end := min(m+k.Plan.BlockM, in.M)
-		a = append(a, EvalPrologue(k.Spec, in.X[m*k.Spec.K:end*k.Spec.K], in.Gamma, in.Beta)...)
+		p := EvalPrologue(k.Spec, in.X[m*k.Spec.K:end*k.Spec.K], in.Gamma, in.Beta)
+		a.Rows, a.Scale = append(a.Rows, p.Rows...), append(a.Scale, p.Scale...)
 	}
 	return EvalBlocks(k, a, in), nil
 }
 
-// EvalPrologue interprets the prologue function: rows of x to packed rows, [rows][KPad].
-func EvalPrologue(s Spec, x, gamma, beta []float32) []float32 {
+// Packed is what a prologue makes of rows.
+type Packed struct {
+	Rows  []float32 // [rows][KPad], in i8 the codes
+	Scale []float32 // [rows], in i8 alone
+}
+
+// EvalPrologue interprets the prologue function.
+func EvalPrologue(s Spec, x, gamma, beta []float32) Packed {
 	rows, kPad := len(x)/s.K, s.KPad()
 	a := make([]float32, rows*kPad)
+	var scale []float32
 	for r := range rows {
 		row := a[r*kPad : r*kPad+s.K]
 		copy(row, x[r*s.K:])
 		normRow(s, row, gamma, beta)
+		if s.Math == ir.I8 {
+			scale = append(scale, Quantize(row, row))
+			continue
+		}
 		for i := range row {
 			row[i] = round(s.Math, row[i])
 		}
 	}
-	return a
+	return Packed{a, scale}
 }
 
 // EvalBlocks interprets the calls of the block function on packed rows. X is not read.
-func EvalBlocks(k Kernel, a []float32, in GemmInput) []float32 {
+func EvalBlocks(k Kernel, a Packed, in GemmInput) []float32 {
 	s, p := k.Spec, k.Plan
 	out := make([]float32, in.M*s.N)
 	g := &gemmEval{spec: s, in: in, out: out, offK: s.WeightLayout().Offsets(1, PanelN, s.K)}
 	g.offN = s.WeightLayout().Offsets(0, PanelN, s.K)
 	t, _ := LookupTarget(p.Target)
 	g.inst, _ = t.Inst(p.Inst)
+	blockN := p.BlockN
+	if t.Device() {
+		blockN = s.Panels() // BlockN are stages
+	}
 	for m := 0; m < in.M; m += p.BlockM {
 		blockEnd := min(m+p.BlockM, in.M)
-		for panel := 0; panel < s.Panels(); panel += p.BlockN {
-			panelEnd := min(panel+p.BlockN, s.Panels())
+		for panel := 0; panel < s.Panels(); panel += blockN {
+			panelEnd := min(panel+blockN, s.Panels())
 			for group := panel; group < panelEnd; group += s.Group() {
 				for row := m; row < blockEnd; row += p.MicroM {
 					h := min(p.MicroM, blockEnd-row)
@@ -95,16 +112,22 @@ type gemmEval struct {
 }
 
 // tile returns the scratch tile of h rows and n panels, after the bias: [h][Group·32].
-func (g *gemmEval) tile(a []float32, row, h, group, n int) []float32 {
+func (g *gemmEval) tile(a Packed, row, h, group, n int) []float32 {
 	s := g.spec
 	width, kPad := s.Group()*PanelN, s.KPad()
 	tile := make([]float32, h*width)
 	for p := range n {
 		w := g.in.W[(group+p)*PanelN*kPad:]
 		for r := range h {
-			x := a[(row+r)*kPad : (row+r+1)*kPad]
+			x := a.Rows[(row+r)*kPad : (row+r+1)*kPad]
 			for c := range PanelN {
-				acc := g.inst.sum(0, x, func(k int) float32 { return w[g.offN[c]+g.offK[k]] })
+				b := func(k int) float32 { return w[g.offN[c]+g.offK[k]] }
+				var acc float32
+				if s.Math == ir.I8 {
+					acc = dequantize(sumCodes(x, b), g.in.WScale[(group+p)*PanelN+c], a.Scale[row+r])
+				} else {
+					acc = g.inst.sum(0, x, b)
+				}
 				if s.Epilogue.Has(Bias) {
 					acc += g.in.Bias[(group+p)*PanelN+c]
 				}
@@ -165,6 +188,9 @@ func (in GemmInput) check(s Spec) error {
 		{"x", len(in.X), in.M * s.K},
 		{"w", len(in.W), s.Panels() * PanelN * s.KPad()},
 	}
+	if s.Weight == ir.I8 {
+		needs = append(needs, need{"wscale", len(in.WScale), s.Panels() * PanelN})
+	}
 	if s.Prologue != NoPrologue {
 		needs = append(needs, need{"gamma", len(in.Gamma), s.K})
 	}
@@ -215,6 +241,15 @@ func (i Inst) sum(acc float32, a []float32, b func(k int) float32) float32 {
 	}
 	for k := range i.steps(len(a)) {
 		acc = i.Mul(acc, a[k], b(k))
+	}
+	return acc
+}
+
+// sumCodes returns Σ a[k]·b(k), exactly.
+func sumCodes(a []float32, b func(k int) float32) int32 {
+	var acc int32
+	for k, x := range a {
+		acc += int32(x) * int32(b(k))
 	}
 	return acc
 }

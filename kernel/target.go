@@ -36,7 +36,7 @@ type Inst struct {
 type Target struct {
 	// Name is "ARCH/TIER", or "generic" for the portable Go kernels.
 	Name string
-	// GOARCH is the architecture, "" for all.
+	// GOARCH is the architecture, "" for all processors.
 	GOARCH string
 	// Features are the CPU features that the tier may use.
 	Features []string
@@ -125,6 +125,7 @@ var targets = []Target{
 		L2:        1 << 19,
 		Machines:  machines("Cortex-A76", "Neoverse N1", "Apple M1"),
 	},
+	deviceTarget,
 	{
 		Name:      "generic",
 		Registers: 16,

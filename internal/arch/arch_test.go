@@ -44,6 +44,7 @@ runtime/cuda:           runtime
 codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
+codegen/ptx:            kernel, ir, runtime/cuda
 codegen/codegentest:    codegen, kernel, ir, internal/num, runtime
 emit:                   program, kernel, ir, codegen, runtime, tokenizer, heads
 

@@ -94,6 +94,12 @@ func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, 
 				}
 				fmt.Fprintf(&s, "\n// kernel %s: %s\n// plan %s\n%s", k.Name, k.Spec, one.Plan, u.Asm)
 				fields := fmt.Sprintf("MicroM: %d, BlockM: %d, BlockN: %d", one.Plan.MicroM, one.Plan.BlockM, one.Plan.BlockN)
+				if k.Spec.Kind == kernel.Gemm {
+					fields += fmt.Sprintf(", RowBytes: %d", one.RowBytes())
+				}
+				if inst, _ := target.Inst(one.Plan.Inst); inst.CallMACs > 0 {
+					fields += fmt.Sprintf(", CallMACs: %d", inst.CallMACs)
+				}
 				for _, f := range u.Funcs {
 					fmt.Fprintf(&g, "// %s %s\n//\n//go:noescape\nfunc %s(a *rt.%s)\n\n", f.Name, f.Doc, f.Name, f.Args)
 					fields += fmt.Sprintf(", %s: %s", f.Role, f.Name)

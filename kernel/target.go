@@ -30,6 +30,8 @@ type Inst struct {
 	// epilogue has Mul in both cases.
 	Sum   func(acc float32, a, b []float32) float32
 	Steps int
+	// CallMACs bounds the multiply-accumulates of one call to 100 µs, 0 as package rt does.
+	CallMACs int
 }
 
 // Target is an instruction-set tier that kernels are emitted for.
@@ -55,6 +57,10 @@ type Target struct {
 	Machines []Machine
 }
 
+// tileMACs is 70 µs at 1,000 GFLOP/s of one core, the least that a matmul on tiles reached with data
+// in the second-level cache or from memory (Granite Rapids, two threads).
+const tileMACs = 32 << 20
+
 var both = []ir.DType{ir.F32, ir.BF16}
 
 // targets is the table of what can be compiled for. The f32 accumulator of every instruction
@@ -66,7 +72,7 @@ var targets = []Target{
 		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16"},
 		Registers: 32,
 		Insts: []Inst{
-			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32},
+			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, CallMACs: tileMACs},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,

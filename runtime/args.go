@@ -10,8 +10,8 @@ import "unsafe"
 // GemmArgs is for the two functions of a matmul.
 //
 // prologue: reads Rows rows of K elements at Src, applies the norm, rounds to the dtype of the
-// multiplication, and writes rows of KPad elements (zero beyond K) at A, KPad·4 bytes apart. They
-// are f32, or bf16 where block multiplies pairs of bf16: only these two functions read A.
+// multiplication, and writes rows of KPad elements (zero beyond K) at A, Impl.RowBytes apart. They
+// are f32, or bf16 where block multiplies bf16: only these two functions read A.
 //
 // block: for Rows rows at A and Panels weight panels at B: accumulates each 32-column panel over
 // K in order into Tile, then applies the epilogue and writes the output columns, Rows × (Panels ·
@@ -40,8 +40,8 @@ type GemmArgs struct {
 // AttentionArgs is for the four functions of attention, for one group of query heads that share
 // a key/value head. Row r is query r / G, head r % G of the group, G = Heads/KVHeads.
 //
-// The packed buffers are described for f32; tiers that multiply pairs of bf16 put such pairs into
-// the same space. Only the four functions of a tier read them.
+// The packed buffers are described for f32; tiers that multiply bf16 put pairs of them into the
+// same space. Only the four functions of a tier read them.
 //
 // packQ: reads the queries, multiplies by the scale and writes f32 QPack [Rows][HeadDim].
 // packKV: reads Keys keys and values and writes the panels KPack and VPack; key columns beyond
@@ -59,8 +59,8 @@ type AttentionArgs struct {
 	KVStride  int
 	Keys      int            // 1..BlockN
 	First     int            // 1 for the first block of keys of a sequence, else 0
-	QPack     unsafe.Pointer // f32 [Rows][HeadDim]
-	KPack     unsafe.Pointer // f32 [BlockN/32][HeadDim][32]: transposed keys
+	QPack     unsafe.Pointer // f32 [Rows][HeadDim], in space for ceil(HeadDim/32)·32 columns
+	KPack     unsafe.Pointer // f32 [BlockN/32][HeadDim][32]: transposed keys, in space likewise
 	VPack     unsafe.Pointer // f32 [ceil(HeadDim/32)][BlockN][32]: values, columns zero-padded
 	S         unsafe.Pointer // f32 [Rows][BlockN]: scores, then probabilities
 	O         unsafe.Pointer // f32 [Rows][ceil(HeadDim/32)·32]

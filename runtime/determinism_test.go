@@ -148,7 +148,7 @@ func TestCallsAreBounded(t *testing.T) {
 			for r := 0; r < a.Rows; r += micro {
 				part := *a
 				part.Rows = min(micro, a.Rows-r)
-				part.A = unsafe.Add(a.A, 4*r*k.KPad)
+				part.A = unsafe.Add(a.A, r*im.RowBytes)
 				part.Dst = unsafe.Add(a.Dst, r*a.DstStride)
 				if k.Residual {
 					part.Res = unsafe.Add(a.Res, r*a.ResStride)

@@ -65,7 +65,7 @@ func (s *Session) multiply(w *worker, row, rows, first, panels int, dst unsafe.P
 		}
 		for r := 0; r < rows; r += rowsPerCall {
 			a.Rows = min(rowsPerCall, rows-r)
-			a.A = unsafe.Add(packed, 4*r*k.KPad)
+			a.A = unsafe.Add(packed, r*im.RowBytes)
 			a.Dst = unsafe.Add(dst, r*stride+(p-first)*k.PanelOut*k.Out.Size())
 			if k.Residual {
 				a.Res, a.ResStride = s.rowsOf(step.Res, row+r)
@@ -83,8 +83,8 @@ func (s *Session) multiply(w *worker, row, rows, first, panels int, dst unsafe.P
 // a single group would take too long.
 func gemmCall(k *Kernel, im *Impl, rows int) (rowsPerCall, panelsPerCall int) {
 	group := panelN * k.KPad * k.Group
-	if groups := callMACs / (rows * group); groups > 0 {
+	if groups := im.callMACs() / (rows * group); groups > 0 {
 		return rows, groups * k.Group
 	}
-	return max(1, callMACs/(group*im.MicroM)) * im.MicroM, k.Group
+	return max(1, im.callMACs()/(group*im.MicroM)) * im.MicroM, k.Group
 }

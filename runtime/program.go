@@ -151,6 +151,10 @@ type Impl struct {
 	MicroM int // rows of a register tile
 	BlockM int // rows of a work item
 	BlockN int // panels of a work item, or keys of a block
+	// RowBytes is the distance of the packed rows of a matmul.
+	RowBytes int
+	// CallMACs bounds the multiply-accumulates of a call, 0 as for a core without tiles.
+	CallMACs int
 
 	Prologue, Block               func(*GemmArgs)
 	PackQ, PackKV, Attend, Finish func(*AttentionArgs)

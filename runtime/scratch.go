@@ -78,7 +78,7 @@ type layout [parts]int
 
 // attentionQueries returns the queries of a work item: its rows are the heads of each.
 func attentionQueries(k *Kernel, im *Impl) int {
-	rows := min(im.BlockM, max(1, callMACs/(2*im.BlockN*k.HeadDim)))
+	rows := min(im.BlockM, max(1, im.callMACs()/(2*im.BlockN*k.HeadDim)))
 	return max(1, rows/(k.Heads/k.KVHeads))
 }
 
@@ -88,7 +88,7 @@ func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 	var sizes layout
 	switch k.Kind {
 	case Gemm:
-		sizes[partA] = im.BlockM * k.KPad
+		sizes[partA] = im.BlockM * im.RowBytes / 4
 		sizes[partTile] = im.MicroM * k.Group * panelN
 		if streamed {
 			sizes[partOut] = im.BlockM * streamPanels * panelN
@@ -96,8 +96,8 @@ func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 	case Attention:
 		rows := roundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
 		width := roundUp(k.HeadDim, panelN)
-		sizes[partQ] = rows * k.HeadDim
-		sizes[partK] = im.BlockN * k.HeadDim
+		sizes[partQ] = rows * width
+		sizes[partK] = im.BlockN * width
 		sizes[partV] = im.BlockN * width
 		sizes[partS] = rows * im.BlockN
 		sizes[partO] = rows * width

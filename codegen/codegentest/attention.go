@@ -26,7 +26,7 @@ func runAttention(t testing.TB, p *program, u unitUnderTest, qkv []float32, from
 	src, dst := b.buffer(spread(s.In, qkv, cols, stride)), b.space((to-from)*dstStride)
 	args := map[string]word{
 		"QStride": value(stride), "KVStride": value(stride), "DstStride": value(dstStride),
-		"QPack": b.space(4 * rows * s.HeadDim), "KPack": b.space(4 * plan.BlockN * s.HeadDim),
+		"QPack": b.space(4 * rows * width), "KPack": b.space(4 * plan.BlockN * width),
 		"VPack": b.space(4 * plan.BlockN * width), "S": b.space(4 * rows * plan.BlockN),
 		"O": b.space(4 * rows * width), "Max": b.space(4 * rows), "Sum": b.space(4 * rows),
 	}

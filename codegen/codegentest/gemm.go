@@ -60,7 +60,8 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	var b jobBuilder
 	srcStride, dstStride, resStride := s.K*s.In.Size()+12, s.N*s.Out.Size()+8, 4*s.N+4
 	src := b.buffer(spread(s.In, in.X[from*s.K:to*s.K], s.K, srcStride))
-	a, dst := b.space(4*rows*s.KPad()), b.space(rows*dstStride)
+	rowBytes := u.RowBytes()
+	a, dst := b.space(rows*rowBytes), b.space(rows*dstStride)
 	tile := b.space(4 * u.Plan.MicroM * s.Group() * kernel.PanelN)
 	w := b.floats(s.Weight, in.W)
 	gamma, beta, bias := b.floats(ir.F32, in.Gamma), b.floats(ir.F32, in.Beta), b.floats(ir.F32, in.Bias)
@@ -76,12 +77,12 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 		n := min(blockM, rows-m)
 		b.call(u.funcs["Prologue"], rt.GemmArgs{}, map[string]word{
 			"Rows": value(n), "Src": plus(src, m*srcStride), "SrcStride": value(srcStride),
-			"Gamma": gamma, "Beta": beta, "A": plus(a, 4*m*s.KPad()),
+			"Gamma": gamma, "Beta": beta, "A": plus(a, m*rowBytes),
 		})
 		for panel := 0; panel < s.Panels(); panel += blockN {
 			col := panel * s.PanelOut()
 			fields := map[string]word{
-				"Rows": value(n), "A": plus(a, 4*m*s.KPad()),
+				"Rows": value(n), "A": plus(a, m*rowBytes),
 				"Panels": value(min(blockN, s.Panels()-panel)), "B": plus(w, panel*s.PanelBytes()),
 				"Col": value(col), "Tile": tile,
 				"Dst": plus(dst, m*dstStride+col*s.Out.Size()), "DstStride": value(dstStride),
@@ -101,28 +102,29 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	r := p.run(t, &b.job)
 	b.check(t, r)
 	return gemmRun{
-		packed: packedRows(t, b.content(r, a), u.Plan, rows, s.KPad()),
+		packed: packedRows(t, b.content(r, a), u.Kernel, rows),
 		out:    rowsOf(t, b.content(r, dst), s.Out, rows, s.N, dstStride),
 	}
 }
 
-// packedRows returns packed rows, which are 4·KPad bytes apart always, or the pairs of rows of an
-// instruction that multiplies two at a time, which are twice as far apart.
-func packedRows(t testing.TB, content []byte, p kernel.Plan, rows, kPad int) []float32 {
-	target, _ := kernel.LookupTarget(p.Target)
-	inst, _ := target.Inst(p.Inst)
+// packedRows returns packed rows, which are RowBytes apart, or the pairs of rows of an instruction
+// that multiplies two at a time, which are twice as far apart.
+func packedRows(t testing.TB, content []byte, k kernel.Kernel, rows int) []float32 {
+	target, _ := kernel.LookupTarget(k.Plan.Target)
+	inst, _ := target.Inst(k.Plan.Inst)
+	kPad := k.Spec.KPad()
 	switch {
 	case inst.Rows > 1:
 		var out []float32
 		for pair := range kernel.PairedRows.Padded(rows, kPad)[0] / 2 {
-			both := rowsOf(t, content[pair*8*kPad:], ir.BF16, 1, 2*kPad, 8*kPad)
+			both := rowsOf(t, content[pair*2*k.RowBytes():], ir.BF16, 1, 2*kPad, 2*k.RowBytes())
 			out = append(out, kernel.Unpack(kernel.PairedRows, both, 2, kPad)...)
 		}
 		return out[:rows*kPad]
-	case inst.Pairs:
-		return rowsOf(t, content, ir.BF16, rows, kPad, 4*kPad)
+	case inst.Pairs, inst.Tile > 0:
+		return rowsOf(t, content, ir.BF16, rows, kPad, k.RowBytes())
 	}
-	return rowsOf(t, content, ir.F32, rows, kPad, 4*kPad)
+	return rowsOf(t, content, ir.F32, rows, kPad, k.RowBytes())
 }
 
 // exact reports whether the interpreter rounds as the kernel does: not where an instruction adds

@@ -95,9 +95,9 @@ unit: ## all tests of this module
 	$(GO) test -v -timeout 30m $(TESTFLAGS) ./... 2>&1 | tee $(LOG)/unit.txt | awk "$$show_tests"
 
 .PHONY: long
-long: ## the conformance suite of the kernels with more plans and row counts
+long: ## the conformance suite of the kernels with more plans and row counts, and 10,000 calls under load
 	@mkdir -p $(LOG)
-	$(GO) test -v -timeout 2h ./codegen/... -long 2>&1 | tee $(LOG)/long.txt | awk "$$show_tests"
+	$(GO) test -v -timeout 2h ./codegen/... ./internal/pipeline -long 2>&1 | tee $(LOG)/long.txt | awk "$$show_tests"
 	@$(MAKE) summary
 
 .PHONY: race

@@ -17,8 +17,8 @@ import (
 // This file runs packages for arm64 under qemu-user, on models of processors with and without
 // the features of each tier. An instruction above the model's features ends the program.
 
-// long adds processors and variants to what runs under emulation.
-var long = flag.Bool("long", false, "run more processors and variants of the architecture under emulation")
+// long adds processors and variants to what runs under emulation, and calls to the tests under load.
+var long = flag.Bool("long", false, "run more processors and variants under emulation, and more calls under load")
 
 // armRun is a processor model and the tier to ask for, "" for the package's own choice, with the
 // tier that must run.

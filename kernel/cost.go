@@ -75,7 +75,7 @@ func tileCost(s Spec, inst Inst, p Plan) float64 {
 	loads := vecs + float64(p.MicroM)
 	cost := 1 + 0.5*loads/fma
 	cost += 0.01 * float64(max(0, p.MicroM-streams))
-	if sameSet(p.MicroM, s) > cacheWays {
+	if sameSet(p.MicroM, Kernel{s, p}) > cacheWays {
 		cost += 0.3
 	}
 	if inst.Pairs {
@@ -96,11 +96,11 @@ const (
 const streams = 8
 
 // sameSet returns how many of the rows of a register tile lie in the same set.
-func sameSet(rows int, s Spec) int {
-	if s.Kind != Gemm {
+func sameSet(rows int, k Kernel) int {
+	if k.Spec.Kind != Gemm {
 		return 0
 	}
-	return sharing(rows, 4*s.KPad(), setBytes)
+	return sharing(rows, k.RowBytes(), setBytes)
 }
 
 // sharing returns how many of so many lines, stride bytes apart, lie in one set of a cache whose

@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"math"
+
+	"github.com/bertc/bertc/ir"
 )
 
 // This file owns the interpretation of rowwise and gather kernels.
@@ -59,6 +61,7 @@ type GatherInput struct {
 	Index    []int32
 	Rows     int       // rows of the table
 	Table    []float32 // [Rows][K] in the order of the Spec's Table layout, padding included
+	Scale    []float32 // of the rows of a table of codes, [Rows] and perhaps more
 	Pos      []int32   // as many as Index
 	PosTable []float32 // [positions][K]
 }
@@ -72,6 +75,9 @@ func EvalGather(k Kernel, in GatherInput) ([]float32, error) {
 	if want := s.Table.Len(in.Rows, s.K); len(in.Table) != want {
 		return nil, fmt.Errorf("eval gather: table has %d elements, want %d", len(in.Table), want)
 	}
+	if s.Weight == ir.I8 && len(in.Scale) < in.Rows {
+		return nil, fmt.Errorf("eval gather: %d scales for a table of %d rows", len(in.Scale), in.Rows)
+	}
 	if s.Positions && len(in.Pos) != len(in.Index) {
 		return nil, fmt.Errorf("eval gather: %d positions for %d indices", len(in.Pos), len(in.Index))
 	}
@@ -83,6 +89,9 @@ func EvalGather(k Kernel, in GatherInput) ([]float32, error) {
 		}
 		for c := range s.K {
 			v := in.Table[offN[n]+offK[c]]
+			if s.Weight == ir.I8 {
+				v *= in.Scale[n]
+			}
 			if s.Positions {
 				at := int(in.Pos[i])*s.K + c
 				if at < 0 || at >= len(in.PosTable) {

@@ -55,6 +55,18 @@ func naiveNorm(s kernel.Spec, x, gamma, beta []float32) []float64 {
 	return out
 }
 
+// quantize rounds a row to 8 bits. The inverse of the scale is an f32, which decides ties.
+func quantize(x []float64) {
+	most := 0.0
+	for _, v := range x {
+		most = max(most, math.Abs(v))
+	}
+	inverse := 127 / float32(most)
+	for i, v := range x {
+		x[i] = math.RoundToEven(float64(float32(v)*inverse)) * most / 127
+	}
+}
+
 func naiveSiLU(x float64) float64 { return x / (1 + math.Exp(-x)) }
 
 // naiveGemm returns the result for weights w, [WeightRows][K], and how large the terms of each
@@ -62,6 +74,9 @@ func naiveSiLU(x float64) float64 { return x / (1 + math.Exp(-x)) }
 func naiveGemm(s kernel.Spec, in kernel.GemmInput, w []float32) (out, size []float64) {
 	for m := range in.M {
 		x := naiveNorm(s, in.X[m*s.K:(m+1)*s.K], in.Gamma, in.Beta)
+		if s.Math == ir.I8 {
+			quantize(x)
+		}
 		y, terms := make([]float64, s.WeightRows()), make([]float64, s.WeightRows())
 		for n := range y {
 			for k, v := range x {
@@ -142,6 +157,9 @@ func within(t *testing.T, what string, s kernel.Spec, got []float32, want, size 
 		if s.Math == ir.BF16 {
 			bound += 1e-4 * size[i]
 		}
+		if s.Math == ir.I8 && s.Prologue != kernel.NoPrologue {
+			bound += 1e-3 * size[i] // a code may be the neighbour
+		}
 		if s.Out == ir.BF16 {
 			bound += 0x1p-8 * math.Abs(w)
 		}
@@ -152,6 +170,20 @@ func within(t *testing.T, what string, s kernel.Spec, got []float32, want, size 
 	}
 }
 
+// codes returns the weights w as packed codes and scales, and sets w to their values.
+func codes(s kernel.Spec, w []float32) (packed, scales []float32) {
+	scales = make([]float32, s.Panels()*kernel.PanelN)
+	rows := make([]float32, len(w))
+	for n := range s.WeightRows() {
+		row := rows[n*s.K : (n+1)*s.K]
+		scales[n] = kernel.Quantize(row, w[n*s.K:(n+1)*s.K])
+		for k, c := range row {
+			w[n*s.K+k] = c * scales[n]
+		}
+	}
+	return kernel.Pack(s.WeightLayout(), rows, s.WeightRows(), s.K), scales
+}
+
 func TestEvalGemm(t *testing.T) {
 	base := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.F32, Weight: ir.F32, N: 96, K: 64}
 	with := func(f func(*kernel.Spec)) kernel.Spec { s := base; f(&s); return s }
@@ -160,6 +192,12 @@ func TestEvalGemm(t *testing.T) {
 		with(func(s *kernel.Spec) { s.N, s.K, s.Epilogue = 51, 170, "bias+silu" }),
 		with(func(s *kernel.Spec) { s.N, s.K, s.Epilogue = 51, 170, "bias+tanh" }),
 		with(func(s *kernel.Spec) { s.Weight, s.Math, s.Epilogue = ir.BF16, ir.BF16, "bias+glu+residual"; s.N = 40 }),
+		with(func(s *kernel.Spec) {
+			s.Weight, s.Math, s.In, s.Epilogue, s.K = ir.I8, ir.I8, ir.BF16, "bias+residual", 70
+		}),
+		with(func(s *kernel.Spec) {
+			s.Weight, s.Math, s.Epilogue, s.N, s.Prologue, s.Eps = ir.I8, ir.I8, "glu", 40, kernel.RMSNorm, 1e-6
+		}),
 		with(func(s *kernel.Spec) { s.Prologue, s.Eps, s.Beta = kernel.LayerNorm, 1e-5, true; s.K = 33 }),
 		with(func(s *kernel.Spec) {
 			s.Prologue, s.Eps, s.Weight, s.Out = kernel.RMSNorm, 1e-6, ir.BF16, ir.BF16
@@ -181,6 +219,9 @@ func TestEvalGemm(t *testing.T) {
 				for j := range 7 * max(s.HeadDim, 2) / 2 {
 					sin, cos := math.Sincos(float64(j))
 					in.Cos, in.Sin = append(in.Cos, float32(cos)), append(in.Sin, float32(sin))
+				}
+				if s.Weight == ir.I8 {
+					in.W, in.WScale = codes(s, w)
 				}
 				got, err := kernel.EvalGemm(kernel.Kernel{Spec: s, Plan: p}, in)
 				if err != nil {

@@ -20,6 +20,7 @@ func TestLayouts(t *testing.T) {
 		{kernel.RowMajor, 3, 5, 15, [2]int{1, 2}, 7},
 		{kernel.PanelF32, 33, 5, 2 * 32 * 5, [2]int{32, 4}, 32*5 + 4*32},
 		{kernel.PanelBF16, 40, 33, 64 * 64, [2]int{17, 35 - 32}, 512 + 1*32 + 1*2 + 1},
+		{kernel.PanelI8, 40, 65, 64 * 128, [2]int{39, 63}, 32*128 + 15*64 + 7*4 + 3},
 		{kernel.PanelBF16, 40, 64, 64 * 64, [2]int{39, 63}, 2*1024 + 1024 + 15*32 + 7*2 + 1},
 	}
 	for _, tt := range tests {
@@ -63,6 +64,7 @@ func exampleSpecs() []kernel.Spec {
 		{Kind: kernel.Gemm, In: ir.F32, Out: ir.BF16, Math: ir.BF16, Weight: ir.BF16, N: 2560, K: 768,
 			Prologue: kernel.RMSNorm, Eps: 1e-6, Epilogue: "bias+rope+residual", Heads: 24, KVHeads: 8, HeadDim: 80},
 		{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.F32, Weight: ir.F32, N: 51, K: 7, Epilogue: "glu"},
+		{Kind: kernel.Gemm, In: ir.BF16, Out: ir.F32, Math: ir.I8, Weight: ir.I8, N: 51, K: 70, Epilogue: "bias+residual"},
 		{Kind: kernel.Attention, In: ir.F32, Out: ir.F32, Math: ir.F32, Heads: 4, KVHeads: 2, HeadDim: 8, Scale: 0.25},
 		{Kind: kernel.Rowwise, In: ir.F32, Out: ir.F32, K: 9, Prologue: kernel.LayerNorm, Beta: true, Eps: 1e-12},
 		{Kind: kernel.Gather, Weight: ir.BF16, Out: ir.F32, K: 9, Table: kernel.PanelBF16, Positions: true},
@@ -73,6 +75,12 @@ func exampleSpecs() []kernel.Spec {
 func TestSpace(t *testing.T) {
 	for _, s := range exampleSpecs() {
 		for _, target := range kernel.Targets() {
+			if tt, _ := kernel.LookupTarget(target); s.Kind == kernel.Gemm && !tt.Multiplies(s.Math) {
+				if p, ok := kernel.Choose(s, target); ok {
+					t.Errorf("%s does not multiply %s and has plan %s", target, s.Math, p)
+				}
+				continue
+			}
 			n := 0
 			for p := range kernel.Space(s, target) {
 				n++

@@ -19,6 +19,8 @@ import (
 //	[n/32][k/32][n2][k16][n16][k2]    panels of 32 columns; per 32 of k two tiles of
 //	                                  16 k-pairs × 16 columns: the B operand of TDPBF16PS
 //	                                  and VDPBF16PS (k pairs adjacent)
+//	[n/32][k/64][n2][k16][n16][k4]    the same for codes of 8 bits: k quads, as TDPBSSD and
+//	                                  VPDPBUSD take them
 //
 // Because every factor belongs to one dimension, the offset of an element is a sum of one
 // term per dimension; Offsets returns these terms.
@@ -29,6 +31,7 @@ const (
 	RowMajor  Layout = "[n][k]"
 	PanelF32  Layout = "[n/32][k][n32]"
 	PanelBF16 Layout = "[n/32][k/32][n2][k16][n16][k2]"
+	PanelI8   Layout = "[n/32][k/64][n2][k16][n16][k4]"
 	Vector    Layout = "[n]"
 	PadVector Layout = "[n/32][n32]" // a vector that is read 32 columns at a time
 )

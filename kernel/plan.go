@@ -1,5 +1,7 @@
 package kernel
 
+import "github.com/bertc/bertc/ir"
+
 // Plan is how a target does a Spec. It is flat and comparable and holds no derived value.
 //
 // The text form is one line, for example
@@ -48,8 +50,12 @@ type Kernel struct {
 
 // RowBytes is the distance in bytes of the packed rows of a matmul: that of f32 rows, or where the
 // instruction has tiles, that of bf16 rows and a cache line, without which the rows of a tile would
-// lie in few sets of the first-level cache.
+// lie in few sets of the first-level cache. Rows of codes have a header and 2 bytes a code whatever
+// the instruction (quantize.go).
 func (k Kernel) RowBytes() int {
+	if k.Spec.Math == ir.I8 {
+		return CodesAt + 2*k.Spec.KPad()
+	}
 	t, _ := LookupTarget(k.Plan.Target)
 	if i, _ := t.Inst(k.Plan.Inst); i.Tile > 0 {
 		return 2*k.Spec.KPad() + cacheLine

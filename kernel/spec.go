@@ -75,7 +75,8 @@ type Spec struct {
 	// In is the dtype of the activations that are read, Out of those that are written.
 	In, Out ir.DType
 	// Math is the dtype to which both factors of a product are rounded before they are
-	// multiplied (f32: not rounded). Products and sums are f32.
+	// multiplied (f32: not rounded). Products and sums are f32. i8: both factors are codes of 8
+	// bits, those of a row with one scale (quantize.go); sums are i32, and exact.
 	Math ir.DType
 	// Weight is the dtype of the weight panels or of the gather table.
 	Weight ir.DType
@@ -139,7 +140,10 @@ func (s Spec) PanelOut() int {
 
 // WeightLayout is the layout of the weight matrix in the weight file.
 func (s Spec) WeightLayout() Layout {
-	if s.Weight == ir.BF16 {
+	switch s.Weight {
+	case ir.I8:
+		return PanelI8
+	case ir.BF16:
 		return PanelBF16
 	}
 	return PanelF32
@@ -186,6 +190,7 @@ func (s Spec) Valid() error {
 		return fmt.Errorf("spec %s: %s", s, fmt.Sprintf(format, args...))
 	}
 	float := func(d ir.DType) bool { return d == ir.F32 || d == ir.BF16 }
+	factor := func(d ir.DType) bool { return float(d) || d == ir.I8 }
 	for _, size := range []struct {
 		name   string
 		n, max int
@@ -199,8 +204,14 @@ func (s Spec) Valid() error {
 		if s.N < 1 || s.K < 1 {
 			return bad("n and k must be positive, found %d and %d", s.N, s.K)
 		}
-		if !float(s.In) || !float(s.Out) || !float(s.Weight) || !float(s.Math) {
-			return bad("dtypes must be f32 or bf16")
+		if !float(s.In) || !float(s.Out) || !factor(s.Weight) || !factor(s.Math) {
+			return bad("dtypes must be f32 or bf16, those of the factors also i8")
+		}
+		if (s.Math == ir.I8) != (s.Weight == ir.I8) {
+			return bad("both factors must be i8 or none")
+		}
+		if s.Math == ir.I8 && s.K > maxCodes {
+			return bad("k is %d, sums of more than %d products of codes do not fit i32", s.K, maxCodes)
 		}
 		rank := -1
 		for _, op := range s.Epilogue.Ops() {
@@ -248,8 +259,8 @@ func (s Spec) Valid() error {
 		if dims, err := s.Table.Dims(); err != nil || dims != "nk" {
 			return bad("table layout %q is not a layout of [n][k]", s.Table)
 		}
-		if !float(s.Weight) || !float(s.Out) {
-			return bad("dtypes must be f32 or bf16")
+		if !factor(s.Weight) || !float(s.Out) {
+			return bad("dtypes must be f32 or bf16, that of the table also i8")
 		}
 	default:
 		return fmt.Errorf("spec: unknown kind %q", s.Kind)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"slices"
 
 	"github.com/bertc/bertc/ir"
 )
@@ -61,7 +62,10 @@ type Target struct {
 // in the second-level cache or from memory (Granite Rapids, two threads).
 const tileMACs = 32 << 20
 
-var both = []ir.DType{ir.F32, ir.BF16}
+var (
+	both  = []ir.DType{ir.F32, ir.BF16}
+	codes = []ir.DType{ir.I8} // products and sums are integers; the epilogue has Mul
+)
 
 // targets is the table of what can be compiled for. The f32 accumulator of every instruction
 // here rounds once per step of K (fused) or twice (product, then sum).
@@ -69,10 +73,11 @@ var targets = []Target{
 	{
 		Name:      "amd64/amx",
 		GOARCH:    "amd64",
-		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16"},
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16", "AVX512VNNI"},
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, CallMACs: tileMACs},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -81,11 +86,12 @@ var targets = []Target{
 	{
 		Name:      "amd64/avx512bf16",
 		GOARCH:    "amd64",
-		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16"},
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AVX512VNNI"},
 		Avoid:     []string{"half-rate VDPBF16PS"},
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "vdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Pairs: true, Mul: fused},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -96,7 +102,10 @@ var targets = []Target{
 		GOARCH:    "amd64",
 		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL"},
 		Registers: 32,
-		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused}},
+		Insts: []Inst{
+			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
+			{Name: "vpmaddwd", Lanes: 16, Math: codes, Mul: fused},
+		},
 		MaxMicroM: 12,
 		L2:        1 << 20,
 	},
@@ -105,7 +114,10 @@ var targets = []Target{
 		GOARCH:    "amd64",
 		Features:  []string{"AVX2", "FMA3"},
 		Registers: 16,
-		Insts:     []Inst{{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused}},
+		Insts: []Inst{
+			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused},
+			{Name: "vpmaddwd", Lanes: 8, Math: codes, Mul: fused},
+		},
 		MaxMicroM: 6,
 		L2:        1 << 19,
 	},
@@ -135,7 +147,7 @@ var targets = []Target{
 	{
 		Name:      "generic",
 		Registers: 16,
-		Insts:     []Inst{{Name: "mul+add", Lanes: 1, Math: both, Mul: separate}},
+		Insts:     []Inst{{Name: "mul+add", Lanes: 1, Math: []ir.DType{ir.F32, ir.BF16, ir.I8}, Mul: separate}},
 		MaxMicroM: 4,
 		L2:        1 << 18,
 	},
@@ -168,6 +180,11 @@ func Targets() []string {
 		names = append(names, t.Name)
 	}
 	return names
+}
+
+// Multiplies reports whether an instruction of t takes factors of type d.
+func (t *Target) Multiplies(d ir.DType) bool {
+	return slices.ContainsFunc(t.Insts, func(i Inst) bool { return slices.Contains(i.Math, d) })
 }
 
 // Inst returns the instruction of that name.

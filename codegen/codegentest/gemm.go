@@ -148,7 +148,7 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 		what := fmt.Sprintf("%d rows", m)
 
 		// The norm is rounded a few times on the way; a bf16 result may then be the neighbour.
-		packed := kernel.EvalPrologue(s, in.X, in.Gamma, in.Beta)
+		packed := kernel.EvalPrologue(s, in.X, in.Gamma, in.Beta).Rows
 		tol := 0.0
 		if s.Prologue != kernel.NoPrologue {
 			tol = 1e-6
@@ -160,7 +160,7 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 		compare(t, what+", prologue", d, got.packed, packed, s.KPad(), tol)
 		// The blocks are compared on the kernel's own packed rows, so that they must agree almost
 		// exactly.
-		want := kernel.EvalBlocks(u.Kernel, got.packed, in)
+		want := kernel.EvalBlocks(u.Kernel, kernel.Packed{Rows: got.packed}, in)
 		compare(t, what, s.Out, got.out, want, s.N, 2e-6)
 		if exact(u.Kernel) {
 			same(t, what+", exactly", got.out, want)

@@ -62,6 +62,10 @@ type Target struct {
 // in the second-level cache or from memory (Granite Rapids, two threads).
 const tileMACs = 32 << 20
 
+// avx2MACs is 90 µs at 70 GFLOP/s: the peak of a core with two 256-bit pipes at 2.2 GHz, and what the
+// slowest matmul of that tier reaches on a faster one (f32 panels at K = 4096, docs/tuning.md).
+const avx2MACs = 3 << 20
+
 var (
 	both  = []ir.DType{ir.F32, ir.BF16}
 	codes = []ir.DType{ir.I8} // products and sums are integers; the epilogue has Mul
@@ -115,7 +119,7 @@ var targets = []Target{
 		Features:  []string{"AVX2", "FMA3"},
 		Registers: 16,
 		Insts: []Inst{
-			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused},
+			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused, CallMACs: avx2MACs},
 			{Name: "vpmaddwd", Lanes: 8, Math: codes, Mul: fused},
 		},
 		MaxMicroM: 6,

@@ -31,11 +31,14 @@ type PackOptions struct {
 	Progress func(done, total int64) // in bytes of data written; may be nil
 }
 
-// PackFile writes the packed file of recipes at path. It appears when it is complete.
+// PackFile writes the packed file of recipes at path. It appears when it is complete and on the
+// disk, and a mapping of it can have huge pages where the system has them for files.
 func PackFile(ctx context.Context, path string, src Source, recipes []program.Weight, o PackOptions) (m Manifest, err error) {
 	err = writeAtomic(path, func(f *os.File) error {
-		m, err = Pack(ctx, f, src, recipes, o)
-		return err
+		if m, err = Pack(ctx, f, src, recipes, o); err != nil {
+			return err
+		}
+		return settle(f)
 	})
 	return m, err
 }

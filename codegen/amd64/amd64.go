@@ -1,9 +1,10 @@
 // Package amd64 emits kernels for x86-64 in Go assembly, through avo.
 //
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
-// attention.go, rowwise.go and gather.go; they share the register tile of product.go, the
-// conversions of convert.go and the exponential of exp.go. emit.go has the small vocabulary in
-// which all of them are written, and vector.go what differs between 512-bit and 256-bit vectors.
+// attention.go, rowwise.go and gather.go; they share the register tile of product.go or the tiles of
+// amx.go, the conversions of convert.go and the exponential of exp.go. emit.go has the small
+// vocabulary in which all of them are written, and vector.go what differs between 512-bit and 256-bit
+// vectors.
 // insts.go and encode.go are for the instructions that neither avo nor the Go assembler know.
 //
 // Rules for every function here: NOSPLIT, arguments behind one pointer that is never written
@@ -32,6 +33,9 @@ func NewAVX2() *Backend { return newTier("amd64/avx2") }
 // NewBF16 returns the backend of the tier "amd64/avx512bf16", which multiplies pairs of bf16.
 func NewBF16() *Backend { return newTier("amd64/avx512bf16") }
 
+// NewAMX returns the backend of the tier "amd64/amx", which multiplies tiles of bf16.
+func NewAMX() *Backend { return newTier("amd64/amx") }
+
 func newTier(name string) *Backend {
 	t, ok := kernel.LookupTarget(name)
 	if !ok {
@@ -43,13 +47,19 @@ func newTier(name string) *Backend {
 // Target returns the tier.
 func (b *Backend) Target() *kernel.Target { return b.target }
 
-// pairs reports whether the plan multiplies pairs of bf16: the packed rows are bf16 then, in the
-// first half of the space that f32 rows would take.
-func pairs(k kernel.Kernel) bool {
+// instOf returns the instruction that the plan multiplies with.
+func instOf(k kernel.Kernel) kernel.Inst {
 	t, _ := kernel.LookupTarget(k.Plan.Target)
 	i, _ := t.Inst(k.Plan.Inst)
-	return i.Pairs
+	return i
 }
+
+// pairs reports whether the plan multiplies pairs of bf16, one at a time or in tiles: the packed
+// rows are bf16 then.
+func pairs(k kernel.Kernel) bool { return instOf(k).Pairs || tiled(k) }
+
+// tiled reports whether the plan multiplies tiles.
+func tiled(k kernel.Kernel) bool { return instOf(k).Tile > 0 }
 
 // emitters are the functions of a kernel by role (codegen.Func).
 var emitters = map[string]func(*emitter, kernel.Kernel){

@@ -12,15 +12,25 @@ import (
 var testFunc = codegen.Func{Name: "tBlock", Role: "Block", Args: "GemmArgs"}
 
 // backends are those of all tiers.
-func backends() []*Backend { return []*Backend{NewBF16(), New(), NewAVX2()} }
+func backends() []*Backend { return []*Backend{NewAMX(), NewBF16(), New(), NewAVX2()} }
 
 func TestConformance(t *testing.T) {
 	for _, b := range backends() {
 		t.Run(b.Target().Name, func(t *testing.T) {
 			t.Parallel()
-			codegentest.Run(t, b, codegentest.Native(t, b.Target()), disassembled(b.Target().Insts[0].Lanes == 16))
+			execute := codegentest.Native
+			if b.Target().Insts[0].Tile > 0 {
+				execute = codegentest.AMX
+			}
+			codegentest.Run(t, b, execute(t, b.Target()), disassembled(b.Target().Insts[0]))
 		})
 	}
+}
+
+// TestHardwareAMX: the emulator gives the bits of a processor with AMX.
+func TestHardwareAMX(t *testing.T) {
+	b := NewAMX()
+	codegentest.Equal(t, b, b, codegentest.NativeAMX(t, b.Target()), codegentest.AMX(t, b.Target()))
 }
 
 // TestErrors: Emit refuses what it cannot do, and does not panic.

@@ -21,8 +21,12 @@ import (
 
 var attentionArgs rt.AttentionArgs
 
-// headSteps is the number of f32, or of pairs of bf16, of a packed head.
+// headSteps is the number of f32, or of pairs of bf16, of a packed head. A tile takes tilePairs at
+// a time: those beyond the head are zero.
 func headSteps(k kernel.Kernel) int {
+	if tiled(k) {
+		return roundUp(k.Spec.HeadDim, tileK) / 2
+	}
 	if pairs(k) {
 		return (k.Spec.HeadDim + 1) / 2
 	}
@@ -71,6 +75,10 @@ func packQ(e *emitter, k kernel.Kernel) {
 			}
 			e.storeVec(packed, x, at(dst, i, offset, packed.Size()), only, t)
 		})
+		if from := roundUp(s.HeadDim, 16); tiled(k) && from < 2*headSteps(k) {
+			e.zero(x)
+			e.do(x86.VMOVUPS(x.AsY(), operand.Mem{Base: dst, Disp: 2 * from}))
+		}
 		e.addImm(4*headSteps(k), dst)
 	})
 }
@@ -162,6 +170,33 @@ func (e *emitter) packValuePairs(k kernel.Kernel) {
 	e.bind(last)
 	pair(false)
 	e.bind(packed)
+	if tiled(k) {
+		e.zeroValuePairs(k, x)
+	}
+}
+
+// zeroValuePairs completes the pairs of values to whole tiles. Their probabilities are zero, and a
+// product with what was there before might not be.
+func (e *emitter) zeroValuePairs(k kernel.Kernel, x reg.VecVirtual) {
+	whole := e.label("whole")
+	n, dst := e.arg(unsafe.Offsetof(attentionArgs.Keys)), e.GP64()
+	e.do(x86.INCQ(n))
+	e.do(x86.SHRQ(operand.U8(1), n)) // pairs
+	e.do(x86.MOVQ(n, dst))
+	e.do(x86.SHLQ(operand.U8(7), dst))
+	e.do(x86.ADDQ(e.field(unsafe.Offsetof(attentionArgs.VPack)), dst))
+	e.do(x86.NEGQ(n))
+	e.do(x86.ANDQ(operand.I32(tilePairs-1), n))
+	e.do(x86.JEQ(ref(whole)))
+	e.zero(x)
+	e.times(n, func() {
+		for d := 0; d < roundUp(k.Spec.HeadDim, kernel.PanelN); d += 16 {
+			panel := d / kernel.PanelN * k.Plan.BlockN / 2 * panelBytes
+			e.do(x86.VMOVUPS(x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}))
+		}
+		e.addImm(panelBytes, dst)
+	})
+	e.bind(whole)
 }
 
 // packKeys transposes the keys, as many keys as a vector has lanes × as many elements or pairs at a
@@ -223,7 +258,11 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 			e.bind(absent)
 		}
 		columns := e.transpose(x, y)
-		for i := range (count + perStep - 1) / perStep {
+		rows := (count + perStep - 1) / perStep
+		if tiled(k) {
+			rows = tilePairs
+		}
+		for i := range rows {
 			e.do(x86.VMOVUPS(columns[i], operand.Mem{Base: to, Disp: i * panelBytes}))
 		}
 		e.addImm(lanes*perStep*s.In.Size(), from)
@@ -313,7 +352,13 @@ func attend(e *emitter, k kernel.Kernel) {
 	max, sum := e.argSlot(unsafe.Offsetof(attentionArgs.Max)), e.argSlot(unsafe.Offsetof(attentionArgs.Sum))
 	height := e.slot()
 	steps := headSteps(k)
-	tile := e.newProduct(p.MicroM, 4*steps, false, pairs(k))
+	var tile *product
+	var tiles *tiles
+	if tiled(k) {
+		tile, tiles = e.newScratch(), e.newTiles()
+	} else {
+		tile = e.newProduct(p.MicroM, 4*steps, false, pairs(k))
+	}
 
 	top, last := e.label("rows"), e.label("rows")
 	e.bind(top)
@@ -325,6 +370,9 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.do(x86.MOVQ(h, height))
 
 	a, b, whole, end, c, panel, n := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
+	if tiles != nil {
+		tiles.configure(h)
+	}
 
 	// Scores: all panels of keys.
 	e.do(x86.MOVQ(scores, c))
@@ -336,6 +384,13 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.do(x86.MOVQ(q, a))
 		e.do(x86.MOVQ(panel, b))
 		e.addImm(steps*panelBytes, panel)
+		if tiles != nil {
+			tiles.multiply(height, tileProduct{a: a, aStride: 4 * steps,
+				b: b, bStride: panelBytes, bSide: tileRow, bStep: tilePairs * panelBytes,
+				c: c, cStride: 4 * p.BlockN, steps: operand.U32(steps / tilePairs), zero: true})
+			e.addImm(panelBytes, c)
+			return
+		}
 		tile.heights(h, func(h int) {
 			sums := place{c, 4 * p.BlockN}
 			tile.begin(h, sums, true)
@@ -356,15 +411,30 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.do(x86.MOVQ(operand.U32(width/kernel.PanelN), n))
 	keys := e.arg(unsafe.Offsetof(attentionArgs.Keys)) // in bytes of the rows of a panel
 	blockBytes := p.BlockN * panelBytes
-	if pairs(k) {
+	switch {
+	case tiles != nil: // in steps of a tile
+		blockBytes /= 2
+		e.addImm(tileK-1, keys)
+		e.do(x86.SHRQ(operand.U8(5), keys))
+	case pairs(k):
 		blockBytes /= 2
 		e.do(x86.INCQ(keys))
 		e.do(x86.SHRQ(operand.U8(1), keys))
+		fallthrough
+	default:
+		e.do(x86.SHLQ(operand.U8(7), keys))
 	}
-	e.do(x86.SHLQ(operand.U8(7), keys))
 	e.times(n, func() {
 		e.do(x86.MOVQ(scores, a))
 		e.do(x86.MOVQ(panel, b))
+		if tiles != nil {
+			tiles.multiply(height, tileProduct{a: a, aStride: 4 * p.BlockN,
+				b: b, bStride: panelBytes, bSide: tileRow, bStep: tilePairs * panelBytes,
+				c: c, cStride: 4 * width, steps: keys})
+			e.addImm(blockBytes, panel)
+			e.addImm(panelBytes, c)
+			return
+		}
 		e.do(x86.LEAQ(operand.Mem{Base: panel, Index: keys, Scale: 1}, end))
 		tile.heights(h, func(h int) {
 			sums := place{c, 4 * width}
@@ -386,6 +456,9 @@ func attend(e *emitter, k kernel.Kernel) {
 	e.addImm(4*p.MicroM, sum)
 	e.do(x86.SUBQ(operand.U32(p.MicroM), rows))
 	e.do(x86.JG(ref(top)))
+	if tiles != nil {
+		tiles.release()
+	}
 }
 
 // softmax emits a loop over the rows of a tile: the largest score so far, the probabilities in
@@ -477,6 +550,11 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max
 			e.roundTo(s.Math, v, t)
 			e.do(x86.VMOVUPS(v, at(x, i, part*e.lanes, 4)))
 		})
+		if tiled(k) {
+			// A tile takes 32 keys.
+			e.zero(t)
+			e.do(x86.VMOVUPS(t.AsY(), at(x, i, 16, 2)))
+		}
 		e.sumLanes(total, t)
 		e.do(x86.VADDPS(scale, total[0], total[0])) // scale holds the old sum on the new scale
 		e.do(x86.VMOVSS(top.AsX(), operand.Mem{Base: m}))

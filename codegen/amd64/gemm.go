@@ -22,7 +22,11 @@ type gemm struct {
 	*emitter
 	spec kernel.Spec
 	tile *product
+	// tiles are those of a plan that has them; the registers of tile are the epilogue's then.
+	tiles *tiles
+	ahead prefetch
 
+	rowBytes   int // from a packed row to the next
 	groupBytes int // bytes of a row of the scratch tile
 	panelOut   int // bytes of a row of output of one panel
 
@@ -39,6 +43,7 @@ type gemm struct {
 func gemmBlock(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	g := &gemm{emitter: e, spec: s,
+		rowBytes:   k.RowBytes(),
 		groupBytes: s.Group() * panelBytes,
 		panelOut:   s.PanelOut() * s.Out.Size(),
 		panels:     e.argSlot(unsafe.Offsetof(gemmArgs.Panels)),
@@ -46,7 +51,11 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 		dst:        e.argSlot(unsafe.Offsetof(gemmArgs.Dst)),
 		rows:       e.slot(), a: e.slot(), rowDst: e.slot(), height: e.slot(), groupPanels: e.slot(),
 	}
-	g.tile = e.newProduct(k.Plan.MicroM, 4*s.KPad(), s.Weight == ir.BF16, pairs(k))
+	if tiled(k) {
+		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(), e.newPrefetch()
+	} else {
+		g.tile = e.newProduct(k.Plan.MicroM, g.rowBytes, s.Weight == ir.BF16, pairs(k))
+	}
 	if s.Epilogue.Has(kernel.Bias) {
 		g.bias = e.argSlot(unsafe.Offsetof(gemmArgs.Bias))
 	}
@@ -84,6 +93,9 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 	}
 	e.do(x86.SUBQ(operand.U32(s.Group()), g.panels))
 	e.do(x86.JG(ref(groups)))
+	if g.tiles != nil {
+		g.tiles.release()
+	}
 }
 
 // partial reports whether the last panel has fewer output columns than the others.
@@ -108,6 +120,11 @@ func (g *gemm) group(microM int) {
 	if g.spec.Epilogue.Has(kernel.Rope) {
 		start(e.field(unsafe.Offsetof(gemmArgs.Pos)), g.rowPos)
 	}
+	if g.tiles != nil {
+		r := e.load(g.b)
+		e.addImm(g.spec.Group()*g.spec.PanelBytes(), r)
+		g.ahead.start(e, r, g.spec.Group()*g.spec.PanelBytes())
+	}
 	tiles, lastTile := e.label("rows"), e.label("rows")
 	e.bind(tiles)
 	h := e.load(g.rows)
@@ -117,13 +134,17 @@ func (g *gemm) group(microM int) {
 	e.bind(lastTile)
 	e.do(x86.MOVQ(h, g.height))
 
-	g.products(h)
+	if g.tiles != nil {
+		g.tileProducts(h)
+	} else {
+		g.products(h)
+	}
 	if g.spec.Epilogue.Has(kernel.Rope) {
 		g.rope()
 	}
 	g.output()
 
-	e.addImm(microM*4*g.spec.KPad(), g.a)
+	e.addImm(microM*g.rowBytes, g.a)
 	e.do(x86.SUBQ(operand.U32(microM), g.rows))
 	e.do(x86.JG(ref(tiles)))
 }
@@ -163,6 +184,51 @@ func (g *gemm) products(h reg.Register) {
 		if bias != nil {
 			e.addImm(panelBytes, bias)
 		}
+	})
+}
+
+// tileProducts is products with tiles.
+func (g *gemm) tileProducts(h reg.Register) {
+	e, s := g.emitter, g.spec
+	g.tiles.configure(h)
+	panels, panel := e.slot(), e.slot()
+	start := func(from, to operand.Op) {
+		r := e.GP64()
+		e.do(x86.MOVQ(from, r))
+		e.do(x86.MOVQ(r, to))
+	}
+	start(g.groupPanels, panels)
+	start(g.b, panel)
+	c := e.arg(unsafe.Offsetof(gemmArgs.Tile))
+	var bias operand.Mem
+	if s.Epilogue.Has(kernel.Bias) {
+		bias = e.slot()
+		start(g.bias, bias)
+	}
+	e.times(panels, func() {
+		g.tiles.multiply(g.height, tileProduct{
+			a: e.load(g.a), aStride: g.rowBytes,
+			b: e.load(panel), bStride: tileRow, bSide: halfBlock, bStep: 2 * halfBlock,
+			c: c, cStride: g.groupBytes, steps: operand.U32(s.KPad() / tileK), zero: true, ahead: &g.ahead,
+		})
+		if s.Epilogue.Has(kernel.Bias) {
+			row, from, n := e.GP64(), e.load(bias), e.load(g.height)
+			e.do(x86.MOVQ(c, row))
+			for i, x := range g.tile.b {
+				e.do(x86.VMOVUPS(operand.Mem{Base: from, Disp: e.vecBytes() * i}, x))
+			}
+			e.times(n, func() {
+				for i, x := range g.tile.b {
+					m := operand.Mem{Base: row, Disp: e.vecBytes() * i}
+					e.do(x86.VADDPS(m, x, g.tile.a))
+					e.do(x86.VMOVUPS(g.tile.a, m))
+				}
+				e.addImm(g.groupBytes, row)
+			})
+			e.addImm(panelBytes, bias)
+		}
+		e.addImm(s.PanelBytes(), panel)
+		e.addImm(panelBytes, c)
 	})
 }
 

@@ -46,6 +46,12 @@ func (e *emitter) newProduct(rows, aStride int, bf16, pairs bool) *product {
 	return p
 }
 
+// newScratch returns a product that has the registers alone which softmax and the epilogues take
+// from it, for a function whose products are those of tiles.
+func (e *emitter) newScratch() *product {
+	return &product{e: e, a: e.vec(), b: [2]reg.VecVirtual{e.vec(), e.vec()}, acc: []reg.VecVirtual{e.vec(), e.vec()}}
+}
+
 // part is accumulators that are in registers at a time: h rows times n vectors of columns, from
 // vector first on.
 type part struct{ h, first, n int }

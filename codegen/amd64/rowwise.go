@@ -60,7 +60,7 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 	}
 	r.next = func() {
 		e.do(x86.ADDQ(e.field(unsafe.Offsetof(gemmArgs.SrcStride)), r.src))
-		e.addImm(4*s.KPad(), r.dst)
+		e.addImm(k.RowBytes(), r.dst)
 	}
 	e.rows(r)
 }

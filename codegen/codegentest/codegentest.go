@@ -98,7 +98,7 @@ func Run(t *testing.T, b codegen.Backend, run Exec, more ...func(t *testing.T, p
 			}()
 			checks[u.Spec.Kind](t, p, u)
 			if other := units[first[u.Spec]]; u.Spec.Kind == kernel.Gemm && other.Plan != u.Plan {
-				samePlans(t, p, other, u)
+				samePlans(t, p, p, other, u)
 			}
 		})
 	}

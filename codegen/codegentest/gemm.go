@@ -173,16 +173,17 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 	}
 }
 
-// samePlans checks that two plans of a Spec whose sums have one order give the same bits.
-func samePlans(t *testing.T, p *program, a, b unitUnderTest) {
+// samePlans checks that two plans of a Spec whose sums have one order give the same bits, each in
+// its program.
+func samePlans(t *testing.T, pa, pb *program, a, b unitUnderTest) {
 	if a.Plan.ReductionKey() != b.Plan.ReductionKey() {
 		return
 	}
 	const m = 13
 	in := gemmInput(rand.New(rand.NewPCG(5, m)), a.Spec, m)
 	same(t, fmt.Sprintf("against plan %s", a.Plan),
-		runGemm(t, p, b, in, 0, m, b.Plan.BlockM, b.Plan.BlockN).out,
-		runGemm(t, p, a, in, 0, m, a.Plan.BlockM, a.Plan.BlockN).out)
+		runGemm(t, pb, b, in, 0, m, b.Plan.BlockM, b.Plan.BlockN).out,
+		runGemm(t, pa, a, in, 0, m, a.Plan.BlockM, a.Plan.BlockN).out)
 }
 
 // siluSpec is a matmul that is silu of a column: with weight 1, x goes through unchanged.

@@ -25,6 +25,7 @@ internal/filetest:      -
 internal/hw:            -
 internal/staging:       -
 internal/arch:          -
+internal/amxemu:        -
 models:                 -
 runtime:                -
 tokenizer:              -

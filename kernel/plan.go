@@ -50,14 +50,14 @@ type Kernel struct {
 
 // RowBytes is the distance in bytes of the packed rows of a matmul: that of f32 rows, or where the
 // instruction has tiles, that of bf16 rows and a cache line, without which the rows of a tile would
-// lie in few sets of the first-level cache. Rows of codes have a header and 2 bytes a code whatever
-// the instruction (quantize.go).
+// lie in few sets of the first-level cache. Rows of codes have a header (quantize.go).
 func (k Kernel) RowBytes() int {
-	if k.Spec.Math == ir.I8 {
-		return CodesAt + 2*k.Spec.KPad()
-	}
 	t, _ := LookupTarget(k.Plan.Target)
-	if i, _ := t.Inst(k.Plan.Inst); i.Tile > 0 {
+	i, _ := t.Inst(k.Plan.Inst)
+	if k.Spec.Math == ir.I8 {
+		return CodesAt + i.CodeBytes*k.Spec.KPad()
+	}
+	if i.Tile > 0 {
 		return 2*k.Spec.KPad() + cacheLine
 	}
 	return 4 * k.Spec.KPad()

@@ -31,6 +31,8 @@ type Inst struct {
 	// epilogue has Mul in both cases.
 	Sum   func(acc float32, a, b []float32) float32
 	Steps int
+	// CodeBytes is the size of a packed code, of an instruction that multiplies i8.
+	CodeBytes int
 	// CallMACs bounds the multiply-accumulates of one call to 100 µs, 0 as package rt does.
 	CallMACs int
 }
@@ -81,7 +83,7 @@ var targets = []Target{
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, CallMACs: tileMACs},
-			{Name: "vpdpbusd", Lanes: 16, Math: codes, Mul: fused},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -95,7 +97,7 @@ var targets = []Target{
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "vdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Pairs: true, Mul: fused},
-			{Name: "vpdpbusd", Lanes: 16, Math: codes, Mul: fused},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -108,7 +110,7 @@ var targets = []Target{
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
-			{Name: "vpmaddwd", Lanes: 16, Math: codes, Mul: fused},
+			{Name: "vpmaddwd", Lanes: 16, Math: codes, CodeBytes: 2, Mul: fused},
 		},
 		MaxMicroM: 12,
 		L2:        1 << 20,
@@ -120,7 +122,7 @@ var targets = []Target{
 		Registers: 16,
 		Insts: []Inst{
 			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused, CallMACs: avx2MACs},
-			{Name: "vpmaddwd", Lanes: 8, Math: codes, Mul: fused},
+			{Name: "vpmaddwd", Lanes: 8, Math: codes, CodeBytes: 2, Mul: fused},
 		},
 		MaxMicroM: 6,
 		L2:        1 << 19,
@@ -151,7 +153,7 @@ var targets = []Target{
 	{
 		Name:      "generic",
 		Registers: 16,
-		Insts:     []Inst{{Name: "mul+add", Lanes: 1, Math: []ir.DType{ir.F32, ir.BF16, ir.I8}, Mul: separate}},
+		Insts:     []Inst{{Name: "mul+add", Lanes: 1, Math: []ir.DType{ir.F32, ir.BF16, ir.I8}, CodeBytes: 1, Mul: separate}},
 		MaxMicroM: 4,
 		L2:        1 << 18,
 	},

@@ -10,7 +10,7 @@ import (
 )
 
 func assignLayouts(s *State) error {
-	l := layouts{p: s.Program, names: map[*ir.Value]string{}}
+	l := layouts{p: s.Program, names: map[shared]string{}}
 	step := 0
 	for _, v := range s.Graph.Values {
 		b, ok := s.bound[v]
@@ -36,12 +36,18 @@ func assignLayouts(s *State) error {
 
 type layouts struct {
 	p     *program.Program
-	names map[*ir.Value]string // of weights that steps share
+	names map[shared]string // of weights that steps share
+}
+
+// shared is what weights that are one are made of: a value, or the scales of its rows.
+type shared struct {
+	v      *ir.Value
+	scales bool
 }
 
 // operandWords ends the name of a weight that one step alone reads.
 var operandWords = map[program.Operand]string{
-	program.W: "weight", program.BiasW: "bias", program.Gamma: "norm.weight", program.Beta: "norm.bias",
+	program.W: "weight", program.WScale: "scale", program.BiasW: "bias", program.Gamma: "norm.weight", program.Beta: "norm.bias",
 	program.PosTable: "positions",
 }
 
@@ -50,7 +56,11 @@ func (l *layouts) weight(step string, o program.Operand, b binding, opts Options
 		return l.rope(string(o), b, opts)
 	}
 	v := b.args[o]
-	if name := l.names[v]; name != "" {
+	if o == program.WScale {
+		v = b.args[program.W]
+	}
+	key := shared{v, o == program.WScale}
+	if name := l.names[key]; name != "" {
 		return name, nil
 	}
 	w := program.Weight{Name: step + "." + operandWords[o], DType: ir.F32, Layout: kernel.Vector}
@@ -62,13 +72,17 @@ func (l *layouts) weight(step string, o program.Operand, b binding, opts Options
 		w.DType, w.Layout = b.spec.Weight, b.spec.Table
 	case o == program.BiasW:
 		w.Layout = kernel.PadVector
+	case o == program.WScale:
+		w.Layout, w.Scales = kernel.PadVector, true
 	case o == program.PosTable:
 		w.Layout = kernel.RowMajor
 	}
-	if gemm && b.spec.Epilogue.Has(kernel.GLU) && (o == program.W || o == program.BiasW) {
+	if gemm && b.spec.Epilogue.Has(kernel.GLU) && (o == program.W || o == program.WScale || o == program.BiasW) {
 		w.Interleave = kernel.GLUWidth
 	}
-	if v.Type.DType != w.DType {
+	if v.Op.Name == "quantize" && (w.Scales || w.DType == ir.I8) {
+		v = v.Args[0]
+	} else if v.Type.DType != w.DType {
 		return "", fmt.Errorf("%s is %%%s of type %s, the kernel reads %s", o, v.Name, v.Type.DType, w.DType)
 	}
 	var err error
@@ -85,8 +99,11 @@ func (l *layouts) weight(step string, o program.Operand, b binding, opts Options
 	}
 	w.Shape = slices.Clone(w.Parts[0].Shape)
 	w.Shape[0] = rows
+	if w.Scales {
+		w.Shape = w.Shape[:1]
+	}
 	l.p.Weights = append(l.p.Weights, w)
-	l.names[v] = w.Name
+	l.names[key] = w.Name
 	return w.Name, nil
 }
 
@@ -136,8 +153,32 @@ func parts(v *ir.Value) ([]program.Part, error) {
 			all = append(all, ps...)
 		}
 		return all, nil
+	case "mul", "div":
+		return changed(v)
 	}
 	return nil, fmt.Errorf("%%%s = %s cannot be packed", v.Name, v.Op.Name)
+}
+
+// changed reads a weight expression times or divided by a vector, of one element a column, or
+// with a reshape to one column, of one element a row.
+func changed(v *ir.Value) ([]program.Part, error) {
+	ps, err := parts(v.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	f, vector := program.Factor{Columns: v.Type.Rank() == 2, Divide: v.Op.Name == "div"}, v.Args[1]
+	if vector.Op.Name == "reshape" {
+		f.Columns, vector = false, vector.Args[0]
+	}
+	source, ok := vector.Attrs.(*ir.SourceAttrs)
+	if !ok || !f.Columns && len(ps) > 1 {
+		return nil, fmt.Errorf("%%%s = %s cannot be packed", v.Name, v.Op.Name)
+	}
+	f.Vector = source.Name
+	for i := range ps {
+		ps[i].Factors = append(ps[i].Factors, f)
+	}
+	return ps, nil
 }
 
 func shapeOf(v *ir.Value) []int {

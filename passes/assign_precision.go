@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/quant"
 )
 
 func assignPrecision(s *State) error {
@@ -13,7 +14,10 @@ func assignPrecision(s *State) error {
 	}
 	p := precision{
 		rewriter: newRewriter(s.Graph), to: s.Options.Math,
-		users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{},
+		users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{}, coded: map[*ir.Value]*ir.Value{},
+	}
+	if p.to == ir.I8 {
+		p.to, p.codes = ir.BF16, codes(s.Graph, s.Options.Quant)
 	}
 	p.walk(func(v *ir.Value) {
 		switch v.Op.Name {
@@ -31,6 +35,8 @@ func assignPrecision(s *State) error {
 type precision struct {
 	*rewriter
 	to    ir.DType
+	codes map[*ir.Value]bool        // the linears whose factors are quantised; not nil in i8
+	coded map[*ir.Value]*ir.Value   // one quantize for each value, shared
 	users map[*ir.Value][]*ir.Value // before the pass
 	casts map[*ir.Value]*ir.Value   // one cast for each value, shared
 }
@@ -44,6 +50,49 @@ func (p precision) cast(v *ir.Value) *ir.Value {
 		p.casts[v] = p.Named(p.Op("cast", &ir.CastAttrs{To: p.to}, v), v.Name+"."+p.to.String())
 	}
 	return p.casts[v]
+}
+
+// quantize returns v with its rows rounded to 8 bits.
+func (p precision) quantize(v *ir.Value) *ir.Value {
+	if p.coded[v] == nil {
+		p.coded[v] = p.Named(p.Op("quantize", nil, v), v.Name+".i8")
+	}
+	return p.coded[v]
+}
+
+// codes returns the linears whose factors are quantised: by default those of the layers and the
+// decoder, which are nearly all of the weights. The others are the small ones of heads.
+func codes(g *ir.Graph, q *quant.Config) map[*ir.Value]bool {
+	set := map[*ir.Value]bool{}
+	for _, v := range g.Values {
+		if v.Op.Name != "linear" {
+			continue
+		}
+		precision := q.Linear(v.Name).Precision
+		if precision == "" && (layerPrefix.MatchString(v.Name) || vocabulary(g, v.Args[1])) {
+			precision = quant.Int8
+		}
+		if precision == quant.Int8 {
+			set[v] = true
+		}
+	}
+	return set
+}
+
+// gathersCodes reports whether a table is quantised: not where a matmul reads it that is not, so
+// that both have one copy.
+func (p precision) gathersCodes(table *ir.Value) bool {
+	return p.codes != nil && !slices.ContainsFunc(p.users[table], func(u *ir.Value) bool { return u.Op.Name == "linear" && !p.codes[u] })
+}
+
+// vocabulary reports whether a weight has as many rows as the embedding table.
+func vocabulary(g *ir.Graph, w *ir.Value) bool {
+	for _, v := range g.Values {
+		if v.Op.Name == "gather" && v.Args[1].Name == "ids" {
+			return v.Args[0].Type.Dims[0].Equal(w.Type.Dims[0])
+		}
+	}
+	return false
 }
 
 // only reports whether v has one reader.
@@ -70,8 +119,18 @@ func (p precision) narrow(v *ir.Value) *ir.Value {
 	return p.cast(v)
 }
 
+// linear rounds both factors. What is quantised is rounded to 16 bits before that where it is
+// written to memory: the results of attention and of a gated unit, not those of a norm.
 func (p precision) linear(v *ir.Value) {
-	args := append([]*ir.Value{p.narrow(v.Args[0]), p.cast(v.Args[1])}, v.Args[2:]...)
+	args := append([]*ir.Value{v.Args[0], v.Args[1]}, v.Args[2:]...)
+	if !p.codes[v] {
+		args[0], args[1] = p.narrow(args[0]), p.cast(args[1])
+	} else {
+		if args[0].Op.Name == "glu" {
+			args[0] = p.narrow(args[0])
+		}
+		args[0], args[1] = p.quantize(args[0]), p.quantize(args[1])
+	}
 	p.replace(v, p.Op("linear", &ir.LinearAttrs{Out: v.Type.DType}, args...))
 }
 
@@ -97,6 +156,10 @@ func (p precision) gather(v *ir.Value) {
 	if !weightOnly(v.Args[0]) || v.Type.DType != ir.F32 || v.Args[1].Name == "positions" {
 		return
 	}
+	if p.gathersCodes(v.Args[0]) {
+		p.replace(v, p.Op("gather", nil, p.quantize(v.Args[0]), v.Args[1]))
+		return
+	}
 	row := p.Named(p.Op("gather", nil, p.cast(v.Args[0]), v.Args[1]), v.Name+"."+p.to.String())
 	p.replace(v, p.Op("cast", &ir.CastAttrs{To: ir.F32}, row))
 }
@@ -106,7 +169,7 @@ func weightOnly(v *ir.Value) bool {
 	switch v.Op.Name {
 	case "weight", "const":
 		return true
-	case "cast", "concat", "broadcast":
+	case "cast", "quantize", "concat", "broadcast", "mul", "div", "reshape":
 		for _, a := range v.Args {
 			if !weightOnly(a) {
 				return false
@@ -117,13 +180,20 @@ func weightOnly(v *ir.Value) bool {
 	return false
 }
 
-// ensurePrecision: the factors of every product have the policy's dtype.
+// ensurePrecision: the factors of every product have the policy's dtype, or both are quantised.
 func ensurePrecision(s *State) error {
+	policy := s.Options.Math
+	if policy == ir.I8 {
+		policy = ir.BF16
+	}
 	for _, v := range s.Graph.Values {
 		n := map[string]int{"attention": 3, "linear": 2}[v.Op.Name]
+		if s.Options.Math == ir.I8 && v.Op.Name == "linear" && v.Args[0].Op.Name == "quantize" && v.Args[1].Op.Name == "quantize" {
+			continue
+		}
 		for _, a := range v.Args[:n] {
-			if a.Type.DType != s.Options.Math {
-				return fmt.Errorf("%%%s = %s: %%%s is %s, the policy is %s", v.Name, v.Op.Name, a.Name, a.Type.DType, s.Options.Math)
+			if a.Type.DType != policy {
+				return fmt.Errorf("%%%s = %s: %%%s is %s, the policy is %s", v.Name, v.Op.Name, a.Name, a.Type.DType, policy)
 			}
 		}
 	}

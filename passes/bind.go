@@ -84,12 +84,20 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 	}
 	l := body[i]
 	x := l.Args[0]
-	s.Math = x.Type.DType
-	if i > 0 {
-		switch before := body[0]; {
-		case i > 1 || before != x:
-			return unexpected(before)
-		case slices.Contains(norms, x.Op.Name):
+	s.Math, s.Weight = x.Type.DType, l.Args[1].Type.DType
+	before := body[:i]
+	if i > 0 && x == body[i-1] && x.Op.Name == "quantize" {
+		s.Math, s.Weight = ir.I8, ir.I8
+		if w := outer[l.Args[1]]; w == nil || w.Op.Name != "quantize" {
+			return fmt.Errorf("one factor is quantised and the other not")
+		}
+		x, before = x.Args[0], body[:i-1]
+	}
+	if len(before) > 0 {
+		switch {
+		case len(before) > 1 || before[0] != x:
+			return unexpected(before[0])
+		case isNorm(x):
 			x = b.norm(x, outer)
 		case x.Op.Name == "cast":
 			x = x.Args[0]
@@ -98,7 +106,6 @@ func bindGemm(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error
 		}
 	}
 	s.In, s.K, s.N = x.Type.DType, cols(x), cols(l)
-	s.Weight = l.Args[1].Type.DType
 	b.args[program.Src], b.args[program.W] = outer[x], outer[l.Args[1]]
 	if len(l.Args) == 3 {
 		b.epilogue(kernel.Bias)
@@ -215,7 +222,7 @@ func bindAttention(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) 
 }
 
 func bindRowwise(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) error {
-	if v := body[len(body)-1]; len(body) > 1 || !slices.Contains(norms, v.Op.Name) {
+	if v := body[len(body)-1]; len(body) > 1 || !isNorm(v) {
 		return unexpected(v)
 	}
 	x := b.norm(body[0], outer)
@@ -240,6 +247,9 @@ func bindGather(b *binding, body []*ir.Value, outer map[*ir.Value]*ir.Value) err
 			}
 			table := outer[v.Args[0]]
 			s.In, s.Weight, s.K = table.Type.DType, table.Type.DType, cols(table)
+			if table.Op.Name == "quantize" {
+				s.Weight = ir.I8
+			}
 			s.Table = kernel.RowMajor
 			b.args[program.Index] = outer[v.Args[1]]
 			if s.Activations = !weightOnly(table); s.Activations {

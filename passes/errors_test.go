@@ -2,6 +2,7 @@ package passes_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
+	"github.com/bertc/bertc/quant"
 )
 
 // TestErrors runs testdata/errors: each section is a graph that cannot be compiled, named by the
@@ -47,6 +49,11 @@ func lineOf(text string, err error) int {
 	return line
 }
 
+// linear says something of one matmul.
+func linear(name string, l quant.Linear) *quant.Config {
+	return &quant.Config{Linears: map[string]quant.Linear{name: l}}
+}
+
 func TestOptionErrors(t *testing.T) {
 	g := flavours[0].graph(t)
 	good := options(ir.F32)
@@ -54,7 +61,21 @@ func TestOptionErrors(t *testing.T) {
 		set  func(*passes.Options)
 		want string
 	}{
-		{func(o *passes.Options) { o.Math = ir.I8 }, "passes: math dtype i8 is not f32 or bf16"},
+		{func(o *passes.Options) { o.Math = ir.F16 }, "passes: math dtype f16 is not f32, bf16 or i8"},
+		{func(o *passes.Options) { o.Quant = &quant.Config{} }, "passes: how matmuls are quantised is for i8, the math dtype is f32"},
+		{func(o *passes.Options) { o.Math, o.Quant = ir.I8, linear("x", quant.Linear{Precision: "fp4"}) }, `passes: matmul x: precision "fp4" is neither int8 nor bf16`},
+		{func(o *passes.Options) { o.Math, o.Quant = ir.I8, linear("x", quant.Linear{}) }, "smooth-activations: no matmul is called x"},
+		{func(o *passes.Options) {
+			o.Math, o.Quant = ir.I8, linear("layer.0.qkv", quant.Linear{Smooth: []float32{1}})
+		},
+			"smooth-activations: matmul layer.0.qkv: 1 smoothing factors for 24 columns"},
+		{func(o *passes.Options) {
+			o.Math, o.Quant = ir.I8, linear("layer.0.attention_output", quant.Linear{Smooth: slices.Repeat([]float32{1}, 32)})
+		}, "smooth-activations: matmul layer.0.attention_output: its left factor cannot be smoothed: attention does not make it from weights of its own"},
+		{func(o *passes.Options) {
+			o.Math, o.Quant = ir.I8, linear("logits", quant.Linear{Smooth: slices.Repeat([]float32{1}, 24)})
+		},
+			"smooth-activations: matmul logits: its weight cannot be smoothed: %embeddings.word_embeddings.weight has other readers"},
 		{func(o *passes.Options) { o.Targets = []string{"z80"} }, `passes: unknown target "z80" (known: ` + strings.Join(kernel.Targets(), ", ") + ")"},
 		{func(o *passes.Options) { o.After = "fold" }, `passes: no pass is called "fold" (passes: ` + strings.Join(passes.Names(), ", ") + ")"},
 		{func(o *passes.Options) { o.MaxPositions = 0 }, "assign-layouts: step layer.0.qkv: rotary tables need the number of positions"},

@@ -13,7 +13,7 @@ import (
 )
 
 // graphPasses are the passes from graph to graph, in order.
-var graphPasses = []string{"canonicalize", "merge-siblings", "assign-precision", "form-groups"}
+var graphPasses = []string{"canonicalize", "merge-siblings", "smooth-activations", "assign-precision", "form-groups"}
 
 // inputs returns random inputs of g whose matrices are scaled so that activations stay near one
 // and scores of attention below one: no operation then makes a relative error much larger.

@@ -67,14 +67,23 @@ func (f *former) only(v *ir.Value) *ir.Value {
 
 var norms = []string{"rmsnorm", "layernorm"}
 
+func isNorm(v *ir.Value) bool { return slices.Contains(norms, v.Op.Name) }
+
 func findGemm(f *former, v *ir.Value) *members {
 	if v.Op.Name != "linear" {
 		return nil
 	}
 	m := newMembers(kernel.Gemm, v)
-	if x := v.Args[0]; !f.taken[x] && f.only(x) == v && (slices.Contains(norms, x.Op.Name) || x.Op.Name == "cast") {
-		m.in[x] = true
+	takes := func(x, user *ir.Value, ops ...string) bool {
+		m.in[x] = !f.taken[x] && f.only(x) == user && slices.Contains(ops, x.Op.Name)
+		return m.in[x]
 	}
+	if x := v.Args[0]; takes(x, v, "quantize") {
+		takes(x.Args[0], x, norms...)
+	} else if !takes(x, v, "cast") {
+		takes(x, v, norms...)
+	}
+	maps.DeleteFunc(m.in, func(_ *ir.Value, in bool) bool { return !in })
 	for m.extend(f) {
 	}
 	return m
@@ -171,7 +180,7 @@ func findAttention(_ *former, v *ir.Value) *members {
 }
 
 func findNorm(_ *former, v *ir.Value) *members {
-	if !slices.Contains(norms, v.Op.Name) {
+	if !isNorm(v) {
 		return nil
 	}
 	return newMembers(kernel.Rowwise, v)

@@ -40,7 +40,7 @@ func (r *rewriter) replace(v, w *ir.Value) {
 
 func (r *rewriter) update(vs []*ir.Value) {
 	for i, v := range vs {
-		if w := r.now[v]; w != nil {
+		for w := r.now[v]; w != nil; w = r.now[w] {
 			vs[i] = w
 		}
 	}

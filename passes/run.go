@@ -9,12 +9,16 @@ import (
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
+	"github.com/bertc/bertc/quant"
 )
 
 // Options says what to compile for.
 type Options struct {
-	// Math is the dtype of the factors of matmuls and attention: ir.F32 or ir.BF16.
+	// Math is the dtype of the factors of matmuls and attention: ir.F32 or ir.BF16; or ir.I8,
+	// where those of attention and of some matmuls are bf16.
 	Math ir.DType
+	// Quant says which matmuls of ir.I8 are not done as the default is; nil is the default.
+	Quant *quant.Config
 	// Targets are names of kernel targets; each kernel gets a plan for each.
 	Targets []string
 	// MaxPositions is the number of rows of rotary tables: the longest sequence.
@@ -31,8 +35,14 @@ type Options struct {
 // Run compiles g. The graph is not changed. With Options.After the result may be nil; Observe
 // sees the state.
 func Run(g *ir.Graph, o Options) (*program.Program, error) {
-	if o.Math != ir.F32 && o.Math != ir.BF16 {
-		return nil, fmt.Errorf("passes: math dtype %s is not f32 or bf16", o.Math)
+	if o.Math != ir.F32 && o.Math != ir.BF16 && o.Math != ir.I8 {
+		return nil, fmt.Errorf("passes: math dtype %s is not f32, bf16 or i8", o.Math)
+	}
+	if o.Quant != nil && o.Math != ir.I8 {
+		return nil, fmt.Errorf("passes: how matmuls are quantised is for i8, the math dtype is %s", o.Math)
+	}
+	if err := o.Quant.Check(); err != nil {
+		return nil, fmt.Errorf("passes: %w", err)
 	}
 	for _, t := range o.Targets {
 		if _, ok := kernel.LookupTarget(t); !ok {

@@ -41,8 +41,11 @@ var table = []Pass{
 	{"merge-siblings",
 		"Joins matmuls that read the same rows into one: query, key and value, and gate and up. Their weights are concatenated and the results are slices; queries, keys and values stay together in one buffer, so that attention reads one tensor.",
 		mergeSiblings, ensureMerged},
+	{"smooth-activations",
+		"Moves the range of activations into weights, for matmuls of 8 bits that have smoothing factors: the columns of a weight are multiplied by them, and the norm or the up half of a gated unit before it is divided. Without such factors nothing changes.",
+		smoothActivations, nil},
 	{"assign-precision",
-		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32.",
+		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32. i8: as bf16, but rows of both factors of the matmuls of the layers and of the decoder are rounded to 8 bits with a scale each, and so is the embedding table.",
 		assignPrecision, ensurePrecision},
 	{"form-groups",
 		"Divides the graph into fusion groups, each with one anchor (matmul, attention, norm, gather), the row-local work before it and the elementwise work after it. Each group becomes one kernel call.",
@@ -61,6 +64,8 @@ var table = []Pass{
 // order lists which pass must precede which, and why. It is checked by a test.
 var order = []struct{ first, then, why string }{
 	{"canonicalize", "merge-siblings", "siblings are found by reading the same value; equal values must be one"},
+	{"merge-siblings", "smooth-activations", "factors are those of merged matmuls, which are called by what plan.txt shows"},
+	{"smooth-activations", "assign-precision", "what is quantised is what has been smoothed"},
 	{"merge-siblings", "assign-precision", "the cast of q, k and v is one cast of the merged result"},
 	{"assign-precision", "form-groups", "casts belong to the group of the value they convert"},
 	{"form-groups", "choose-plans", "a Spec is derived from a group"},

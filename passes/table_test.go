@@ -11,7 +11,7 @@ import (
 )
 
 // verbs begin the name of a pass. A new pass with another verb adds it here.
-var verbs = []string{"canonicalize", "merge", "assign", "form", "choose", "plan"}
+var verbs = []string{"canonicalize", "merge", "smooth", "assign", "form", "choose", "plan"}
 
 func TestTable(t *testing.T) {
 	name := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)

@@ -215,7 +215,7 @@ func (e *evaluator) step(s Step) error {
 func (e *evaluator) gemm(k kernel.Kernel, s Step, w map[Operand][]float32) ([]float32, error) {
 	in := kernel.GemmInput{
 		M: e.rows[e.p.Buffer(s.Arg(Dst)).Symbol()], X: e.read(s.Arg(Src)), Pos: e.integers(s.Arg(Pos)),
-		W: w[W], Bias: w[BiasW], Gamma: w[Gamma], Beta: w[Beta], Cos: w[Cos], Sin: w[Sin],
+		W: w[W], WScale: w[WScale], Bias: w[BiasW], Gamma: w[Gamma], Beta: w[Beta], Cos: w[Cos], Sin: w[Sin],
 	}
 	if res := s.Arg(Res); res != "" {
 		in.Residual = e.read(res)
@@ -247,7 +247,7 @@ func (e *evaluator) gather(k kernel.Kernel, s Step, w map[Operand][]float32) ([]
 		in.Table = e.read(s.Arg(Src))
 		in.Rows = e.rows[e.p.Buffer(s.Arg(Src)).Symbol()]
 	} else {
-		in.Table = w[W]
+		in.Table, in.Scale = w[W], w[WScale]
 		in.Rows = e.p.Weight(s.Arg(W)).Shape[0]
 	}
 	return kernel.EvalGather(k, in)

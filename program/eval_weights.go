@@ -27,20 +27,32 @@ func (e *evaluator) weight(name string) ([]float32, error) {
 }
 
 // Values makes the weight from tensors of src: its elements in the order of the weight file,
-// rounded to its dtype. w must be legal and no blob.
+// rounded to its dtype; codes are integers. Vectors of factors are asked for as tensors are. w must be legal and no blob.
 func (w Weight) Values(src Source) ([]float32, error) {
-	if w.DType != ir.F32 && w.DType != ir.BF16 {
-		return nil, fmt.Errorf("it has no numbers of type f32 or bf16, but %s", w.DType)
+	if w.DType != ir.F32 && w.DType != ir.BF16 && w.DType != ir.I8 {
+		return nil, fmt.Errorf("it has no numbers of type f32, bf16 or i8, but %s", w.DType)
 	}
-	n := 1
-	for _, d := range w.Shape {
-		n *= d
+	cols := 1
+	if len(w.Shape) == 2 {
+		cols = w.Shape[1]
+	} else if w.Scales {
+		cols = w.Parts[0].Shape[1]
 	}
-	rows := make([]float32, n)
+	rows := make([]float32, w.Shape[0]*cols)
 	if w.Rope != nil {
 		w.Rope.fill(rows)
-	} else if err := w.join(rows, src); err != nil {
+	} else if err := w.join(rows, cols, src); err != nil {
 		return nil, err
+	}
+	if w.Scales || w.DType == ir.I8 {
+		var scales []float32
+		for n := range w.Shape[0] {
+			row := rows[n*cols : (n+1)*cols]
+			scales = append(scales, kernel.Quantize(row, row))
+		}
+		if w.Scales {
+			rows = scales
+		}
 	}
 	packed := kernel.Pack(w.Layout, rows, w.Shape...)
 	if w.DType == ir.BF16 {
@@ -52,11 +64,7 @@ func (w Weight) Values(src Source) ([]float32, error) {
 }
 
 // join writes the rows of the parts, one after another or in turn, in row-major order.
-func (w Weight) join(rows []float32, src Source) error {
-	cols := 1
-	if len(w.Shape) == 2 {
-		cols = w.Shape[1]
-	}
+func (w Weight) join(rows []float32, cols int, src Source) error {
 	first := 0
 	for i, part := range w.Parts {
 		if part.Tensor != "" {
@@ -73,9 +81,41 @@ func (w Weight) join(rows []float32, src Source) error {
 					at = (r/g*len(w.Parts)+i)*g + r%g
 				}
 				copy(rows[at*cols:(at+1)*cols], data[r*cols:])
+				if err := part.change(rows[at*cols:(at+1)*cols], r, src); err != nil {
+					return err
+				}
 			}
 		}
 		first += part.Shape[0]
+	}
+	return nil
+}
+
+// change applies the factors of a part to its row r.
+func (p Part) change(row []float32, r int, src Source) error {
+	for _, f := range p.Factors {
+		v, _, err := src(f.Vector)
+		if err != nil {
+			return err
+		}
+		want := p.Shape[0]
+		if f.Columns {
+			want = len(row)
+		}
+		if len(v) != want {
+			return fmt.Errorf("vector %s has %d elements, %s needs %d", f.Vector, len(v), p.Tensor, want)
+		}
+		for k := range row {
+			at := r
+			if f.Columns {
+				at = k
+			}
+			if f.Divide {
+				row[k] /= v[at]
+			} else {
+				row[k] *= v[at]
+			}
+		}
 	}
 	return nil
 }

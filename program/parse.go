@@ -125,7 +125,7 @@ func (p *Program) parseWeight(rest string) error {
 		return err
 	}
 	words := strings.Fields(text)
-	if len(words) < 2 || len(words) > 3 {
+	if len(words) < 2 {
 		return fmt.Errorf("expected \"type layout\", found %q", text)
 	}
 	w := Weight{Name: name, Layout: kernel.Layout(words[1])}
@@ -137,11 +137,20 @@ func (p *Program) parseWeight(rest string) error {
 	if w.Shape, err = parseShape(words[0][len(dtype):]); err != nil {
 		return err
 	}
-	if len(words) == 3 {
-		n, ok := strings.CutPrefix(words[2], "interleave=")
-		if w.Interleave, err = strconv.Atoi(n); err != nil || !ok || w.Interleave < 1 {
-			return fmt.Errorf("expected \"interleave=rows\", found %q", words[2])
+	options := words[2:]
+	if len(options) > 0 {
+		if n, ok := strings.CutPrefix(options[0], "interleave="); ok {
+			if w.Interleave, err = strconv.Atoi(n); err != nil || w.Interleave < 1 {
+				return fmt.Errorf("expected \"interleave=rows\", found %q", options[0])
+			}
+			options = options[1:]
 		}
+	}
+	if w.Scales = len(options) > 0 && options[0] == scalesMark; w.Scales {
+		options = options[1:]
+	}
+	if len(options) > 0 {
+		return fmt.Errorf("expected \"interleave=rows\" and \"%s\", found %q", scalesMark, options[0])
 	}
 	p.Weights = append(p.Weights, w)
 	return nil
@@ -160,16 +169,36 @@ func (p *Program) parsePart(rest string) error {
 		return err
 	}
 	words := strings.Fields(rest)
-	if len(words) != 2 {
+	if len(words) < 2 {
 		return fmt.Errorf("expected \"tensor shape\", found %q", rest)
 	}
 	name := words[0]
 	if name == zeros {
 		name = ""
 	}
-	shape, err := parseShape(words[1])
-	w.Parts = append(w.Parts, Part{Tensor: name, Shape: shape})
-	return err
+	part := Part{Tensor: name}
+	if part.Shape, err = parseShape(words[1]); err != nil {
+		return err
+	}
+	for _, word := range words[2:] {
+		f, err := parseFactor(word)
+		if err != nil {
+			return err
+		}
+		part.Factors = append(part.Factors, f)
+	}
+	w.Parts = append(w.Parts, part)
+	return nil
+}
+
+func parseFactor(word string) (Factor, error) {
+	for f, mark := range factorMarks {
+		if name, ok := strings.CutPrefix(word, mark); ok && name != "" {
+			f.Vector = name
+			return f, nil
+		}
+	}
+	return Factor{}, fmt.Errorf("%q is not a factor like columns*NAME or rows/NAME", word)
 }
 
 func (p *Program) parseRope(rest string) error {

@@ -43,13 +43,20 @@ func (p *Program) String() string {
 		if w.Interleave > 0 {
 			fmt.Fprintf(&b, " interleave=%d", w.Interleave)
 		}
+		if w.Scales {
+			b.WriteString(" " + scalesMark)
+		}
 		b.WriteByte('\n')
 		for _, part := range w.Parts {
 			name := part.Tensor
 			if name == "" {
 				name = zeros
 			}
-			fmt.Fprintf(&b, "    part %s %s\n", name, shapeText(part.Shape))
+			fmt.Fprintf(&b, "    part %s %s", name, shapeText(part.Shape))
+			for _, f := range part.Factors {
+				b.WriteString(" " + f.String())
+			}
+			b.WriteByte('\n')
 		}
 		if r := w.Rope; r != nil {
 			table := "cos"
@@ -82,6 +89,19 @@ func (p *Program) String() string {
 
 // fromMark stands between a plan and where it is from.
 const fromMark = " ; "
+
+// scalesMark ends the line of a weight that is the scales of rows.
+const scalesMark = "scales"
+
+// factorMarks are how factors are written, before the name of the vector.
+var factorMarks = map[Factor]string{
+	{}: "rows*", {Divide: true}: "rows/", {Columns: true}: "columns*", {Columns: true, Divide: true}: "columns/",
+}
+
+// String returns for example "columns*smooth:layer.0.qkv".
+func (f Factor) String() string {
+	return factorMarks[Factor{Columns: f.Columns, Divide: f.Divide}] + f.Vector
+}
 
 // zeros is how a part without a tensor is written.
 const zeros = "zeros"

@@ -101,6 +101,7 @@ const (
 	Res      Operand = "res"      // residual
 	Dst      Operand = "dst"      // result
 	W        Operand = "w"        // weight panels, or the table of a gather
+	WScale   Operand = "wscale"   // f32 [N] in panel order: scales of rows of codes
 	BiasW    Operand = "bias"     // f32 [N] in panel order
 	Gamma    Operand = "gamma"    // f32 [K]
 	Beta     Operand = "beta"     // f32 [K]
@@ -109,7 +110,7 @@ const (
 	PosTable Operand = "postable" // f32 position embeddings
 )
 
-var operandOrder = []Operand{Src, Index, Pos, Res, Dst, W, BiasW, Gamma, Beta, Cos, Sin, PosTable}
+var operandOrder = []Operand{Src, Index, Pos, Res, Dst, W, WScale, BiasW, Gamma, Beta, Cos, Sin, PosTable}
 
 // IsBuffer reports whether o names a buffer rather than a weight. The table of a gather that
 // reads activations is the exception: it is passed as src.
@@ -140,6 +141,7 @@ func Operands(s kernel.Spec) []Operand {
 		takes[W], takes[Src] = !s.Activations, s.Activations
 		takes[Pos], takes[PosTable] = s.Positions, s.Positions
 	}
+	takes[WScale] = s.Weight == ir.I8
 	if s.Prologue != kernel.NoPrologue {
 		takes[Gamma], takes[Beta] = true, s.Beta
 	}

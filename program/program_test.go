@@ -54,6 +54,14 @@ func TestRoundTripRare(t *testing.T) {
   kernel n = rowwise in=f32 out=f32 k=8 prologue=rmsnorm eps=1e-05
     plan rowwise generic block=4x0
     plan rowwise amd64/avx512f block=8x0 ; this machine, 3 rows
+  weight w.weight = i8[64,8] [n/32][k/64][n2][k16][n16][k4] interleave=16
+    part gate [30,8] columns*smooth:a
+    part up [30,8] columns*smooth:a rows/smooth:b
+  weight w.scale = f32[64] [n/32][n32] interleave=16 scales
+    part gate [30,8] columns*smooth:a
+    part up [30,8] columns*smooth:a rows/smooth:b
+  weight norm = f32[8] [n]
+    part norm [8] rows/smooth:a
   weight tokenizer = i8[123] [n]
     blob tokenizer
   buffer x = temp f32[T,8]

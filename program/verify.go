@@ -131,14 +131,31 @@ func (w Weight) verify() error {
 		}
 	}
 	if len(w.Parts) == 0 {
+		if w.Scales {
+			return fmt.Errorf("scales need parts")
+		}
 		return nil
+	}
+	matrix := w.Shape // of the parts, but for its rows
+	if w.Scales {
+		if len(w.Shape) != 1 || len(w.Parts[0].Shape) != 2 || w.DType != ir.F32 {
+			return fmt.Errorf("scales are a vector of type f32, of parts that are matrices")
+		}
+		matrix = w.Parts[0].Shape
+	} else if w.DType == ir.I8 && len(w.Shape) != 2 {
+		return fmt.Errorf("codes are of a matrix, the shape is %s", shapeText(w.Shape))
 	}
 	rows := 0
 	for _, part := range w.Parts {
+		for _, f := range part.Factors {
+			if len(strings.Fields(f.Vector)) != 1 || f.Columns && len(part.Shape) != 2 {
+				return fmt.Errorf("part %s %s cannot have the factor %s", part.Tensor, shapeText(part.Shape), f)
+			}
+		}
 		if len(strings.Fields(part.Tensor)) > 1 || part.Tensor == zeros {
 			return fmt.Errorf("part %q: the text form cannot hold that name", part.Tensor)
 		}
-		if len(part.Shape) != len(w.Shape) || !slices.Equal(part.Shape[1:], w.Shape[1:]) {
+		if len(part.Shape) != len(matrix) || !slices.Equal(part.Shape[1:], matrix[1:]) {
 			return fmt.Errorf("part %s %s does not fit %s", part.Tensor, shapeText(part.Shape), shapeText(w.Shape))
 		}
 		n := part.Shape[0]
@@ -207,11 +224,13 @@ func weightWants(s kernel.Spec) map[Operand]Weight {
 	switch s.Kind {
 	case kernel.Gemm:
 		w[W] = Weight{DType: s.Weight, Layout: s.WeightLayout(), Shape: []int{s.WeightRows(), s.K}}
+		w[WScale] = Weight{DType: ir.F32, Layout: kernel.PadVector, Shape: []int{s.WeightRows()}, Scales: true}
 		w[BiasW] = Weight{DType: ir.F32, Layout: kernel.PadVector, Shape: []int{s.WeightRows()}}
 		w[Cos] = Weight{DType: ir.F32, Layout: kernel.RowMajor, Shape: []int{0, s.HeadDim / 2}}
 		w[Sin] = w[Cos]
 	case kernel.Gather:
 		w[W] = Weight{DType: s.Weight, Layout: s.Table, Shape: []int{0, s.K}}
+		w[WScale] = Weight{DType: ir.F32, Layout: kernel.PadVector, Shape: []int{0}, Scales: true}
 		w[PosTable] = Weight{DType: ir.F32, Layout: kernel.RowMajor, Shape: []int{0, s.K}}
 	}
 	return w
@@ -271,7 +290,7 @@ func verifyStep(p *Program, s Step, written map[string]bool) error {
 			}
 			ww := wWants[a.Operand]
 			fits := slices.EqualFunc(w.Shape, ww.Shape, func(n, want int) bool { return n == want || want == 0 })
-			if w.DType != ww.DType || w.Layout != ww.Layout || !fits {
+			if w.DType != ww.DType || w.Layout != ww.Layout || w.Scales != ww.Scales || !fits {
 				return fmt.Errorf("%s is %s%s %s, kernel %s wants %s%s %s", a.Operand, w.DType, shapeText(w.Shape), w.Layout, k.Name, ww.DType, strings.ReplaceAll(shapeText(ww.Shape), "[0,", "[any,"), ww.Layout)
 			}
 			continue

@@ -24,8 +24,10 @@ type Weight struct {
 	Blob string
 
 	// DType is the element type in the file; values are converted with round to nearest even.
-	// A Blob has I8.
+	// I8 with Parts: the codes of each row (kernel.Quantize). A Blob has I8.
 	DType ir.DType
+	// Scales: not the rows of Parts but the scale of each is the weight, f32; Parts are matrices.
+	Scales bool
 	// Shape is the shape after joining and interleaving, before the padding of Layout: [N, K]
 	// for a matrix, [N] for a vector, [bytes] for a blob (filled in by the packer's caller).
 	Shape []int
@@ -39,6 +41,17 @@ type Part struct {
 	Tensor string
 	// Shape is what the checkpoint must have: [rows, K] or [rows].
 	Shape []int
+	// Factors change the elements, one after another, before anything else is done with them.
+	Factors []Factor
+}
+
+// Factor multiplies or divides the elements of a part by those of a vector, each rounded to f32.
+type Factor struct {
+	// Vector names the vector (package quant). It has an element for each row of the part, or
+	// with Columns for each column.
+	Vector  string
+	Columns bool
+	Divide  bool
 }
 
 // Rope describes a table f32 [Positions, HeadDim/2] whose element (p, j) is cos or sin of

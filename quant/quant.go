@@ -26,8 +26,7 @@ type Linear struct {
 	// Smooth, when not nil, has a positive factor for each of the K columns of the weight:
 	// column k of the weight is multiplied by Smooth[k] when it is packed, and what makes the
 	// left factor divides by it (SmoothQuant, arXiv 2211.10438): the weight and bias of the norm
-	// before, the up rows of a gated unit, the value rows of attention. Query heads that share a
-	// value head share its factors.
+	// before, or the up rows of a gated unit. Other matmuls have no factors.
 	Smooth []float32
 }
 

@@ -125,6 +125,9 @@ func benchModelCommand(what string) *cobra.Command {
 				return err
 			}
 			noteShares(c.ErrOrStderr(), results)
+			if err := noteHugePages(c.ErrOrStderr(), d); err != nil {
+				return err
+			}
 			if asJSON {
 				return bench.WriteJSON(c.OutOrStdout(), results)
 			}
@@ -150,6 +153,16 @@ func noteShares(w io.Writer, results []bench.Result) {
 	if slices.ContainsFunc(results, func(r bench.Result) bool { return r.ShareOfCeiling > 1 }) {
 		fmt.Fprintln(w, "bertc: note: a share above 100 % means that the machine was busy while its ceilings were measured, or that the weights came from a cache, not from memory")
 	}
+}
+
+// noteHugePages says how much of the weight file is mapped by huge pages, where the system tells.
+func noteHugePages(w io.Writer, d *pipeline.Driver) error {
+	return d.Do(pipeline.Request{Info: true}, func(r pipeline.Response) error {
+		if r.HugeKnown {
+			fmt.Fprintf(w, "bertc: note: huge pages map %s of the weight file of %s\n", bytesText(int64(r.HugeBytes)), bytesText(int64(r.WeightBytes)))
+		}
+		return nil
+	})
 }
 
 // answerShapes measures one call for every line of standard input, so that another program can

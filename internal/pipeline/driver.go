@@ -70,11 +70,13 @@ type Hello struct {
 	Tasks        []string // the methods on text, by the names of Driver.Call
 }
 
-// Request is one call: a method on text when Task names one; otherwise Encode of IDs when there
-// are any, and then Logits of Rows, tokens of the last batch, in blocks.
+// Request is one call: a method on text when Task names one; a question about the weight file with
+// Info; otherwise Encode of IDs when there are any, and then Logits of Rows, tokens of the last
+// batch, in blocks.
 type Request struct {
 	Task            string
 	Inputs, Options []byte // JSON
+	Info            bool
 
 	IDs, Positions, Offsets []int32
 	Rows                    []int32
@@ -94,6 +96,9 @@ type Response struct {
 	Steps   []StepResult
 	Took    time.Duration // inside the package
 	Allocs  uint64        // heap objects that the call allocated
+	// WeightBytes, HugeBytes and HugeKnown answer Info, with the meaning they have in the package.
+	WeightBytes, HugeBytes int
+	HugeKnown              bool
 }
 
 // StepResult is what one step wrote: rows of the step's result buffer.

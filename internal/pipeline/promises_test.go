@@ -186,6 +186,24 @@ func TestPlanText(t *testing.T) {
 	}
 }
 
+// TestInfo: a package says how large its weight file is and, on Linux, what huge pages map of it.
+func TestInfo(t *testing.T) {
+	_, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
+	file, err := os.Stat(filepath.Join(dir, WeightFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = driver(t, dir, "", 0).Do(Request{Info: true}, func(r Response) error {
+		if r.WeightBytes != int(file.Size()) || r.HugeKnown != (runtime.GOOS == "linux") || r.HugeBytes < 0 || r.HugeBytes > r.WeightBytes {
+			t.Errorf("%+v, the file has %d bytes", r, file.Size())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMemoryPlan: what inspect prints is what the runtime takes.
 func TestMemoryPlan(t *testing.T) {
 	if runtime.GOOS != "linux" {

@@ -26,6 +26,10 @@ func chooseTier(mod *Module, want string, has func(trait string) bool) (Tier, []
 			rejected = append(rejected, Rejected{t.Name, "the CPU or the operating system lacks " + strings.Join(lacks, ", ")})
 			continue
 		}
+		if fault := selfTest(t.Features); fault != "" {
+			rejected = append(rejected, Rejected{t.Name, fault})
+			continue
+		}
 		usable = append(usable, t)
 	}
 	usable = append(usable, portableTier(mod))

@@ -1,0 +1,35 @@
+package rt
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// tiles is for the run of the test under the emulator.
+var tiles = flag.Bool("tiles", false, "execute tile instructions although the CPU has none")
+
+// TestTilesWork: the product that is tried when a model is opened is right, on AMX or under its
+// emulator.
+func TestTilesWork(t *testing.T) {
+	if *tiles || len(missing([]string{"AMX_TILE", "AMX_BF16"})) == 0 {
+		if fault := selfTest([]string{"AMX_BF16"}); fault != "" {
+			t.Error(fault)
+		}
+		return
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIP: the emulator of AMX runs on Linux")
+	}
+	emulator := filepath.Join(t.TempDir(), "amxemu")
+	if out, err := exec.Command("go", "build", "-o", emulator, "../internal/amxemu").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	out, err := exec.Command(emulator, os.Args[0], "-test.run=^TestTilesWork$", "-tiles").CombinedOutput()
+	if err != nil {
+		t.Errorf("under the emulator: %v\n%s", err, out)
+	}
+}

@@ -13,9 +13,10 @@ type Driver interface {
 	// Function returns an entry of the text, allowed to take so many bytes of dynamic shared
 	// memory.
 	Function(entry string, shared int) (Function, error)
-	// Alloc returns device memory that holds zeros, aligned to 256 bytes.
-	Alloc(bytes int) (Pointer, error)
-	Free(Pointer) error
+	// Alloc returns device memory of so many bytes each, which holds zeros and is aligned to 256
+	// bytes. Free gives it back, all of what an Alloc returned.
+	Alloc(sizes ...int) ([]Pointer, error)
+	Free([]Pointer) error
 	// Upload copies to device memory and waits for the end.
 	Upload(dst Pointer, src []byte) error
 	// EncodeTiled makes a tensor map: cuTensorMapEncodeTiled.

@@ -19,7 +19,7 @@ type Session struct {
 	model   *Model
 	stream  Stream
 	observe func(step int, name string, rows int, dst []byte)
-	arena   Pointer
+	arena   []Pointer
 	// capacity is the rows of the buffers, by extent.
 	capacity [2]int
 	memory   []memory  // by rt.BufferID
@@ -50,9 +50,6 @@ const (
 	controlBytes = 64
 )
 
-// alignment is that of buffers.
-const alignment = 256
-
 // NewSession allocates a session.
 func (m *Model) NewSession(o rt.DeviceOptions) (rt.DeviceSession, error) {
 	s := &Session{model: m, observe: o.Observe, phases: map[phaseKey]*phase{},
@@ -68,14 +65,11 @@ func (m *Model) NewSession(o rt.DeviceOptions) (rt.DeviceSession, error) {
 
 func (s *Session) allocate(o rt.DeviceOptions) (err error) {
 	m := s.model
-	// First the offsets of all parts, which become addresses with the base of the arena.
 	var parts []*Pointer
-	size := 0
+	var sizes []int
 	part := func(p *Pointer, bytes int) {
 		if bytes > 0 {
-			*p = Pointer(size)
-			parts = append(parts, p)
-			size += roundUp(bytes, alignment)
+			parts, sizes = append(parts, p), append(sizes, bytes)
 		}
 	}
 	for i := 1; i < len(m.buffers); i++ {
@@ -113,11 +107,11 @@ func (s *Session) allocate(o rt.DeviceOptions) (err error) {
 	if s.stream, err = m.driver.NewStream(); err != nil {
 		return err
 	}
-	if s.arena, err = m.driver.Alloc(size); err != nil {
-		return fmt.Errorf("%d MiB of device memory for a session of %d tokens: %w", size>>20, o.MaxTokens, err)
+	if s.arena, err = m.driver.Alloc(sizes...); err != nil {
+		return fmt.Errorf("device memory for a session of %d tokens: %w", o.MaxTokens, err)
 	}
-	for _, p := range parts {
-		*p += s.arena
+	for i, p := range parts {
+		*p = s.arena[i]
 	}
 	for _, h := range []struct {
 		memory *[]byte
@@ -164,7 +158,7 @@ func (s *Session) Close() error {
 			keep(d.HostFree(h))
 		}
 	}
-	if s.arena != 0 {
+	if s.arena != nil {
 		keep(d.Free(s.arena))
 	}
 	if s.stream != nil {

@@ -122,7 +122,7 @@ func (m *Model) put(data []byte) (Pointer, error) {
 	if err != nil {
 		return 0, err
 	}
-	return at, m.driver.Upload(at, data)
+	return at[0], m.driver.Upload(at[0], data)
 }
 
 // source is a bf16 matrix of the weight file.
@@ -230,10 +230,11 @@ const uploadBytes = 4 << 20
 // part of it.
 func (m *Model) putMatrix(src source, gamma []float32, order Order) (matrix, error) {
 	out := matrix{rows: roundUp(src.rows, OrderRows), cols: src.cols}
-	var err error
-	if out.at, err = m.driver.Alloc(2 * out.rows * out.cols); err != nil {
+	at, err := m.driver.Alloc(2 * out.rows * out.cols)
+	if err != nil {
 		return out, err
 	}
+	out.at = at[0]
 	rows := max(1, uploadBytes/(2*src.cols))
 	var next atomic.Int64
 	var failed atomic.Pointer[error]

@@ -106,7 +106,7 @@ race: ## tests of the concurrent packages under the race detector (needs a C com
 
 $(BERTC): FORCE
 	@mkdir -p $(@D)
-	@$(GO) build -o $@ ./cmd/bertc
+	@$(GO) build -buildvcs=auto -o $@ ./cmd/bertc
 FORCE:
 
 .PHONY: cross

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/bertc/bertc/checkpoint"
+	"github.com/bertc/bertc/internal/pipeline"
 )
 
 const tiny = "../../models/tiny"
@@ -283,6 +285,19 @@ func TestRunErrors(t *testing.T) {
 			sentence(t, err, tt.want...)
 			nothingIn(t, parent)
 		})
+	}
+}
+
+// TestVersion: what a report of a defect needs is in one line.
+func TestVersion(t *testing.T) {
+	out, err := bertc(t, "", "--version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{pipeline.Version(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH} {
+		if !strings.Contains(out, part) || strings.Count(out, "\n") != 1 {
+			t.Errorf("no %s in the one line %q", part, out)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -48,7 +49,7 @@ file. The package needs nothing but the Go standard library.`,
   bertc compile --model ./retrieva-bert --out ./retrieva
   bertc fill-mask --package ./retrieva '日本の首都は<MASK|LLM-jp>です。'
   bertc inspect ./retrieva-bert`,
-		Version:       pipeline.Version(),
+		Version:       fmt.Sprintf("%s, %s, %s/%s", pipeline.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,

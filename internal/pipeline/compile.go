@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +46,7 @@ const planFile = "plan.txt"
 
 // backends are the emitters of every architecture, best tier first.
 var backends = []func() codegen.Backend{
+	func() codegen.Backend { return amd64.NewAMX() },
 	func() codegen.Backend { return amd64.NewBF16() },
 	func() codegen.Backend { return amd64.New() },
 	func() codegen.Backend { return amd64.NewAVX2() },
@@ -383,12 +383,4 @@ func replaceable(dir string) error {
 		}
 		return err
 	})
-}
-
-// Version is the version of bertc, from the build information.
-func Version() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "(devel)"
 }

@@ -47,6 +47,9 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 		return fmt.Errorf("plan %s: %s", p, fmt.Sprintf(format, args...))
 	}
 	if s.Kind == Rowwise || s.Kind == Gather {
+		if s.Kind == Gather && s.Weight != ir.F32 && s.Weight != ir.BF16 {
+			return bad("no table of %s", s.Weight)
+		}
 		if p.BlockM < 1 || p.BlockM > 32 {
 			return bad("block of %d rows is not in 1..32", p.BlockM)
 		}
@@ -77,6 +80,9 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 		}
 		return nil
 	}
+	if s.Weight != ir.BF16 {
+		return bad("%s needs bf16 weights", inst.Name)
+	}
 	if !slices.Contains([]int{16, 32, 64, 128}, p.MicroM) {
 		return bad("tile of %d rows is not 16, 32, 64 or 128", p.MicroM)
 	}
@@ -86,7 +92,7 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 	if p.MicroN < 16 || p.MicroN > 256 {
 		return bad("tile of %d columns is not in 16..256", p.MicroN)
 	}
-	if unit := s.deviceColumns(); p.MicroN%unit != 0 {
+	if unit := s.TileUnit(); p.MicroN%unit != 0 {
 		return bad("tile of %d columns is not a multiple of %d", p.MicroN, unit)
 	}
 	if p.BlockN < 2 || p.BlockN > 8 {
@@ -98,9 +104,9 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 	return nil
 }
 
-// deviceColumns is what the columns of a tile are a multiple of: a panel, whole heads where they are
+// TileUnit is what the columns of a tile of a GPU by mma.sync are a multiple of: a panel, whole heads where they are
 // rotated, and whole slots of statistics where a result is f32.
-func (s Spec) deviceColumns() int {
+func (s Spec) TileUnit() int {
 	unit := PanelN
 	if s.Epilogue.Has(Rope) {
 		unit = s.HeadDim
@@ -127,7 +133,7 @@ func deviceSpace(s Spec, t *Target) []Plan {
 	switch s.Kind {
 	case Gemm:
 		for m := 16; m <= 128; m *= 2 {
-			unit := s.deviceColumns()
+			unit := s.TileUnit()
 			for n := unit; n <= 256; n += unit {
 				for stages := 2; stages <= 4; stages++ {
 					plans = append(plans, Plan{Kind: s.Kind, Target: t.Name, Inst: "mma.sync", MicroM: m, MicroN: n, BlockM: m, BlockN: stages})

@@ -42,7 +42,8 @@ func attention(d types, heads, kv, dim int, scale float64) kernel.Spec {
 		Heads: heads, KVHeads: kv, HeadDim: dim, Scale: scale}
 }
 
-func specs() []kernel.Spec {
+// Specs returns the Specs that every backend is checked with, as far as its target can do them.
+func Specs() []kernel.Spec {
 	rows := func(d types, k int, p kernel.Prologue, beta bool) kernel.Spec {
 		return kernel.Spec{Kind: kernel.Rowwise, In: d.in, Out: d.out, K: k, Prologue: p, Beta: beta, Eps: 1e-6}
 	}

@@ -47,6 +47,11 @@ var encoders = map[DType]func(dst []byte, src []float32, base int, at []int){
 			binary.LittleEndian.PutUint16(dst[2*(base+at[i]):], num.F16(v))
 		}
 	},
+	I8: func(dst []byte, src []float32, base int, at []int) { // of codes
+		for i, v := range src {
+			dst[base+at[i]] = byte(int8(v))
+		}
+	},
 }
 
 // Float32s returns the numbers of a tensor of weights, nil for another type.

@@ -18,13 +18,14 @@ const (
 	F32  DType = "F32"
 	BF16 DType = "BF16"
 	F16  DType = "F16"
+	I8   DType = "I8" // of packed codes
 )
 
 // dtypeSizes are the element types that a file may contain, with their size in bytes.
 var dtypeSizes = map[DType]int64{
 	F32: 4, BF16: 2, F16: 2,
 	"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2,
-	"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+	I8: 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
 }
 
 // Size returns the number of bytes of one element, 0 for an unknown type.

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
 )
 
@@ -28,6 +29,7 @@ type Source interface {
 type PackOptions struct {
 	ID       func(Manifest) [32]byte // identity of the package that the file belongs to, asked for when all data is written; nil is zeros
 	Blobs    map[string][]byte       // contents by the name that Weight.Blob gives
+	Vectors  func(string) []float32  // of factors, by the name that Factor.Vector gives, nil for another; may be nil
 	Progress func(done, total int64) // in bytes of data written; may be nil
 }
 
@@ -51,7 +53,7 @@ func Pack(ctx context.Context, w io.WriterAt, src Source, recipes []program.Weig
 	seen := map[string]bool{}
 	packers := make([]*packer, len(recipes))
 	for i, r := range recipes {
-		p, err := newPacker(r, src, o.Blobs)
+		p, err := newPacker(r, src, o)
 		if err == nil && seen[r.Name] {
 			err = fmt.Errorf("the name occurs twice")
 		}
@@ -103,14 +105,15 @@ func Pack(ctx context.Context, w io.WriterAt, src Source, recipes []program.Weig
 const slabBytes = 16 << 20
 
 // elementTypes maps the element types that a recipe may have to those of the encoders.
-var elementTypes = map[ir.DType]DType{ir.F32: F32, ir.BF16: BF16, ir.F16: F16}
+var elementTypes = map[ir.DType]DType{ir.F32: F32, ir.BF16: BF16, ir.F16: F16, ir.I8: I8}
 
 // packer packs one weight.
 type packer struct {
-	recipe program.Weight
-	src    Source
-	bytes  int64  // size in the file
-	blob   []byte // of a blob
+	recipe  program.Weight
+	src     Source
+	bytes   int64         // size in the file
+	blob    []byte        // of a blob
+	factors [][][]float32 // vectors of the factors of each part
 
 	// Of the other kinds: rows and columns (1 for a vector), and the places of both.
 	rows, cols int
@@ -121,7 +124,7 @@ type packer struct {
 	element    DType
 }
 
-func newPacker(r program.Weight, src Source, blobs map[string][]byte) (*packer, error) {
+func newPacker(r program.Weight, src Source, o PackOptions) (*packer, error) {
 	p := &packer{recipe: r, src: src}
 	kinds := 0
 	for _, set := range []bool{len(r.Parts) > 0, r.Rope != nil, r.Blob != ""} {
@@ -133,7 +136,7 @@ func newPacker(r program.Weight, src Source, blobs map[string][]byte) (*packer, 
 		return nil, fmt.Errorf("expected exactly one of parts, rope and blob, found %d", kinds)
 	}
 	if r.Blob != "" {
-		blob, ok := blobs[r.Blob]
+		blob, ok := o.Blobs[r.Blob]
 		if !ok {
 			return nil, fmt.Errorf("blob %q is missing", r.Blob)
 		}
@@ -151,6 +154,11 @@ func newPacker(r program.Weight, src Source, blobs map[string][]byte) (*packer, 
 		return nil, fmt.Errorf("expected shape %v, the parts make %v", r.Shape, shape)
 	}
 	for _, part := range r.Parts {
+		vectors, err := vectorsOf(part, o.Vectors)
+		if err != nil {
+			return nil, err
+		}
+		p.factors = append(p.factors, vectors)
 		if part.Tensor == "" {
 			continue
 		}
@@ -167,7 +175,7 @@ func newPacker(r program.Weight, src Source, blobs map[string][]byte) (*packer, 
 	}
 	var ok bool
 	if p.element, ok = elementTypes[r.DType]; !ok {
-		return nil, fmt.Errorf("dtype %s, expected f32, bf16 or f16", r.DType)
+		return nil, fmt.Errorf("dtype %s, expected f32, bf16, f16 or i8", r.DType)
 	}
 	return p, p.place()
 }
@@ -186,6 +194,9 @@ func (p *packer) place() error {
 	one := []int{1}
 	if len(shape) == 2 {
 		p.cols, p.colAt, one = shape[1], l.Offsets(1, shape...), []int{1, 1}
+	}
+	if p.recipe.Scales {
+		p.cols = p.recipe.Parts[0].Shape[1]
 	}
 	p.rowAt = l.Offsets(0, shape...)
 	p.block = l.Padded(one...)[0]
@@ -219,7 +230,36 @@ func recipeShape(r program.Weight) ([]int, error) {
 	if g := r.Interleave; g > 0 {
 		rows = (first[0] + g - 1) / g * g * len(r.Parts)
 	}
-	return append([]int{rows}, first[1:]...), nil
+	if (r.Scales || r.DType == ir.I8) && len(first) != 2 {
+		return nil, fmt.Errorf("part %q of shape %v is not a matrix, which codes and scales are of", r.Parts[0].Tensor, first)
+	}
+	if !r.Scales {
+		return append([]int{rows}, first[1:]...), nil
+	}
+	if r.DType != ir.F32 {
+		return nil, fmt.Errorf("scales have dtype %s, expected f32", r.DType)
+	}
+	return []int{rows}, nil
+}
+
+// vectorsOf returns the vectors of a part's factors.
+func vectorsOf(part program.Part, vectors func(string) []float32) ([][]float32, error) {
+	var out [][]float32
+	for _, f := range part.Factors {
+		var v []float32
+		if vectors != nil {
+			v = vectors(f.Vector)
+		}
+		want := part.Shape[0]
+		if f.Columns {
+			want = part.Shape[len(part.Shape)-1]
+		}
+		if len(v) != want {
+			return nil, fmt.Errorf("part %q: factor %s: expected %d elements, found %d", part.Tensor, f, want, len(v))
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }
 
 // pack makes the weight slab by slab. Layouts put the blocks of the first dimension outermost,
@@ -248,8 +288,8 @@ func (p *packer) pack(ctx context.Context, write func(slab []byte) error) error 
 			wait.Go(func() {
 				row := make([]float32, p.cols)
 				for n := lo; n < min(hi, p.rows); n++ {
-					if fill(n, row) {
-						encoders[p.element](slab, row, p.rowAt[n]-p.rowAt[first], p.colAt)
+					if out := p.finish(fill(n, row), row); out != nil {
+						encoders[p.element](slab, out, p.rowAt[n]-p.rowAt[first], p.colAt)
 					}
 				}
 			})
@@ -262,6 +302,23 @@ func (p *packer) pack(ctx context.Context, write func(slab []byte) error) error 
 	return nil
 }
 
+// finish returns what is written of a row: its scale, its codes or the row itself, in its place;
+// nil when that is zeros. filled is false for a row of zeros.
+func (p *packer) finish(filled bool, row []float32) []float32 {
+	switch {
+	case p.recipe.Scales:
+		if !filled {
+			clear(row)
+		}
+		return []float32{kernel.Quantize(row, row)}
+	case !filled:
+		return nil
+	case p.element == I8:
+		kernel.Quantize(row, row)
+	}
+	return row
+}
+
 // rowFiller returns a function that computes one row; it returns false for a row of zeros.
 func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
 	if r := p.recipe.Rope; r != nil {
@@ -272,10 +329,11 @@ func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
 		data   []byte
 		stride int
 		decode func([]float32, []byte)
+		change func(row []float32, n int)
 	}
 	var parts []part
-	for _, s := range p.recipe.Parts {
-		q := part{rows: s.Shape[0]}
+	for i, s := range p.recipe.Parts {
+		q := part{rows: s.Shape[0], change: change(s.Factors, p.factors[i])}
 		if s.Tensor != "" {
 			t, err := p.src.Tensor(s.Tensor)
 			if err != nil {
@@ -303,8 +361,29 @@ func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
 			return false
 		}
 		q.decode(row, q.data[n*q.stride:])
+		q.change(row, n)
 		return true
 	}, nil
+}
+
+// change returns a function that applies factors to row n of a part.
+func change(factors []program.Factor, vectors [][]float32) func(row []float32, n int) {
+	return func(row []float32, n int) {
+		for i, f := range factors {
+			v := vectors[i]
+			for k := range row {
+				at := n
+				if f.Columns {
+					at = k
+				}
+				if f.Divide {
+					row[k] /= v[at]
+				} else {
+					row[k] *= v[at]
+				}
+			}
+		}
+	}
 }
 
 // ropeRow computes the cosines or sines of one position.

@@ -157,6 +157,68 @@ func TestPack(t *testing.T) {
 }
 
 // checkPackedHeader reads the header as the documentation of the format says.
+
+// TestPackCodes: codes, scales and factors are what the interpreter of recipes makes of them.
+func TestPackCodes(t *testing.T) {
+	const gate, up, norm = "encoder.layer.0.mlp.gate_proj.weight", "encoder.layer.0.mlp.up_proj.weight", "encoder.layer.0.ln.weight"
+	matrix := []int{37, 70}
+	c := packSource(t, BF16, given{name: gate, shape: matrix}, given{name: up, shape: matrix}, given{name: norm, shape: []int{70}})
+	vectors := map[string][]float32{"rows": make([]float32, 37), "columns": make([]float32, 70)}
+	for _, v := range vectors {
+		for i := range v {
+			v[i] = 1 + float32(i%5)/4
+		}
+	}
+	columns, rows := program.Factor{Vector: "columns", Columns: true}, program.Factor{Vector: "rows", Divide: true}
+	parts := []program.Part{
+		{Tensor: gate, Shape: matrix, Factors: []program.Factor{columns}},
+		{Tensor: up, Shape: matrix, Factors: []program.Factor{rows, columns}},
+	}
+	recipes := []program.Weight{
+		{Name: "codes", Parts: parts, Interleave: 16, DType: ir.I8, Shape: []int{96, 70}, Layout: kernel.PanelI8},
+		{Name: "scales", Parts: parts, Interleave: 16, Scales: true, DType: ir.F32, Shape: []int{96}, Layout: kernel.PadVector},
+		{Name: "table", Parts: parts[1:], DType: ir.I8, Shape: matrix, Layout: kernel.RowMajor},
+		{Name: "norm", Parts: []program.Part{{Tensor: norm, Shape: []int{70}, Factors: []program.Factor{{Vector: "columns", Divide: true}}}},
+			DType: ir.F32, Shape: []int{70}, Layout: kernel.Vector},
+	}
+	path := filepath.Join(t.TempDir(), "model.weights")
+	options := PackOptions{Vectors: func(name string) []float32 { return vectors[name] }}
+	m, err := PackFile(context.Background(), path, c, recipes, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range recipes {
+		want, err := r.Values(func(name string) ([]float32, []int, error) {
+			if v := vectors[name]; v != nil {
+				return v, []int{len(v)}, nil
+			}
+			tensor, err := c.Tensor(name)
+			return tensor.Float32s(), tensor.Shape, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := m.Weights[i]
+		got := numbersOf(file, w)
+		if w.DType == "i8" {
+			got = nil
+			for _, b := range file[w.Offset : w.Offset+w.Size] {
+				got = append(got, float32(int8(b)))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s differs from what the interpreter makes", r.Name)
+		}
+		if slices.Max(got) == 0 || r.DType == ir.I8 && slices.Max(got) != kernel.Code {
+			t.Errorf("%s: the largest element is %v", r.Name, slices.Max(got))
+		}
+	}
+}
+
 func checkPackedHeader(t *testing.T, file []byte, m Manifest, id [32]byte) {
 	t.Helper()
 	le := binary.LittleEndian
@@ -228,7 +290,12 @@ func TestPackErrors(t *testing.T) {
 		{edit(func(w *program.Weight) { w.Blob = "b" }), `weight "w": expected exactly one of parts, rope and blob, found 2`},
 		{edit(func(w *program.Weight) { w.Parts, w.Blob = nil, "b" }), `weight "w": blob "b" is missing`},
 		{edit(func(w *program.Weight) { w.Shape = []int{5} }), `weight "w": expected shape [5], the parts make [4]`},
-		{edit(func(w *program.Weight) { w.DType = ir.I8 }), `weight "w": dtype i8, expected f32, bf16 or f16`},
+		{edit(func(w *program.Weight) { w.DType = ir.I32 }), `weight "w": dtype i32, expected f32, bf16, f16 or i8`},
+		{edit(func(w *program.Weight) { w.DType = ir.I8 }), `weight "w": part "encoder.ln.weight" of shape [4] is not a matrix, which codes and scales are of`},
+		{edit(func(w *program.Weight) { w.Scales = true }), `weight "w": part "encoder.ln.weight" of shape [4] is not a matrix, which codes and scales are of`},
+		{edit(func(w *program.Weight) {
+			w.Parts = []program.Part{{Tensor: "encoder.ln.weight", Shape: []int{4}, Factors: []program.Factor{{Vector: "v"}}}}
+		}), `weight "w": part "encoder.ln.weight": factor rows*v: expected 4 elements, found 0`},
 		{edit(func(w *program.Weight) { w.Layout = kernel.RowMajor }), `weight "w": layout "[n][k]" does not fit shape [4]`},
 		{edit(func(w *program.Weight) { w.Layout = "[n" }), `weight "w": layout "[n": expected "[" at "[n"`},
 		{edit(func(w *program.Weight) { w.Parts = []program.Part{{Tensor: "encoder.ln.bias", Shape: []int{4}}} }), `weight "w": DIR: tensor "encoder.ln.bias" is missing`},

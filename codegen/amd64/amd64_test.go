@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			execute := codegentest.Native
 			if b.Target().Insts[0].Tile > 0 {
-				execute = codegentest.AMX
+				execute = codegentest.EmulatedAMX
 			}
 			codegentest.Run(t, b, execute(t, b.Target()), disassembled(b.Target().Insts[0]))
 		})
@@ -30,7 +30,7 @@ func TestConformance(t *testing.T) {
 // TestHardwareAMX: the emulator gives the bits of a processor with AMX.
 func TestHardwareAMX(t *testing.T) {
 	b := NewAMX()
-	codegentest.Equal(t, b, b, codegentest.NativeAMX(t, b.Target()), codegentest.AMX(t, b.Target()))
+	codegentest.Equal(t, b, b, codegentest.NativeAMX(t, b.Target()), codegentest.EmulatedAMX(t, b.Target()))
 }
 
 // TestErrors: Emit refuses what it cannot do, and does not panic.

@@ -26,6 +26,7 @@ internal/hw:            -
 internal/staging:       -
 internal/arch:          -
 internal/amxemu:        -
+internal/amxtest:       runtime
 models:                 -
 runtime:                -
 tokenizer:              -
@@ -46,7 +47,7 @@ codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
 codegen/ptx:            kernel, ir, runtime/cuda
-codegen/codegentest:    codegen, kernel, ir, internal/num, runtime
+codegen/codegentest:    codegen, kernel, ir, internal/num, internal/amxtest, runtime
 emit:                   program, kernel, ir, codegen, runtime, tokenizer, heads
 
 internal/html:          program

@@ -86,7 +86,7 @@ func driver(t testing.TB, dir, tier string, threads int) *Driver {
 // tiers are the kernel sets that this architecture can be forced to.
 func tiers() []string {
 	if runtime.GOARCH == "amd64" {
-		return []string{"portable", "avx2", "avx512f", "avx512bf16"}
+		return []string{"portable", "avx2", "avx512f", "avx512bf16", "amx"}
 	}
 	return []string{"portable"}
 }

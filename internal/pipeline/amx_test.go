@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"context"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/bertc/bertc/codegen"
+	"github.com/bertc/bertc/codegen/amd64"
+	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/graph/bert"
+	"github.com/bertc/bertc/internal/amxtest"
+	"github.com/bertc/bertc/internal/num"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/program"
+)
+
+// This file runs packages on the AMX tier under internal/amxemu, which executes their tile
+// instructions. A processor with AMX runs the tier in the tests of all tiers as well.
+
+// emulated is the AMX backend for packages that run under the emulator: the CPU does not have what
+// they use.
+type emulated struct {
+	codegen.Backend
+	target kernel.Target
+}
+
+func (e emulated) Target() *kernel.Target { return &e.target }
+
+// compileAMX compiles the model in dir with the AMX tier alone, and returns the built package and the
+// emulator.
+func compileAMX(t *testing.T, dir string) (b *Binary, emulator []string) {
+	t.Helper()
+	backend := amd64.NewAMX()
+	emulator = []string{amxtest.Emulator(t, backend.Target().Features)}
+	e := emulated{backend, *backend.Target()}
+	e.target.Features = amxtest.Others(e.target.Features)
+	m, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	out := filepath.Join(t.TempDir(), "model")
+	_, err = Compile(context.Background(), m, Options{Out: out, Architectures: []string{"amd64"},
+		Tiers: func(p *program.Program) ([]emit.Tier, error) { return emit.Tiers(p, []codegen.Backend{e}) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built(t, out), emulator
+}
+
+func startAMX(t *testing.T, b *Binary, emulator []string, threads int) *Driver {
+	t.Helper()
+	d, err := b.Start(context.Background(), DriverOptions{Kernels: "amx", Threads: threads, MaxTokens: bert.MaxTokens, Emulator: emulator})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// TestAMXVariants holds the tier against the stored outputs, within the budget of TestVariantsBF16.
+func TestAMXVariants(t *testing.T) {
+	for _, v := range []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"} {
+		t.Run(v, func(t *testing.T) {
+			t.Parallel()
+			b, emulator := compileAMX(t, modelDir(t, v, "model.bf16.safetensors"))
+			d := startAMX(t, b, emulator, 2)
+			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")) {
+				hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
+				e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
+				if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
+					t.Errorf("%s: relative error %.4f", c.name, e)
+				}
+			}
+		})
+	}
+}
+
+// TestAMXBits holds the promise of TestBits for the tiny model in bf16: lengths on both sides of a
+// tile of 16 rows, and batches of more than two tiles.
+func TestAMXBits(t *testing.T) {
+	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"))
+	checkBits(t, startAMX(t, b, emulator, 1), startAMX(t, b, emulator, 2), 17, 1, 2, 9, 5, 3, 1)
+}
+
+// TestAMXRefused: without AMX, the tier is refused with what is missing, and not tried.
+func TestAMXRefused(t *testing.T) {
+	target, _ := kernel.LookupTarget("amd64/amx")
+	if runtime.GOARCH != "amd64" || Supported(target) {
+		t.Skip("SKIP: needs an amd64 processor without AMX")
+	}
+	_, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
+	d, err := built(t, dir).Start(context.Background(), DriverOptions{Kernels: "amx", Threads: 1, MaxTokens: 16})
+	if err == nil {
+		d.Close()
+		t.Fatal("no error")
+	}
+	if want := "lacks AMX_TILE"; !strings.Contains(err.Error(), want) {
+		t.Errorf("error %q, want one with %q", err, want)
+	}
+}

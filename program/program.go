@@ -213,6 +213,16 @@ const Tokens = "T"
 // every buffer begins on a cache line: offsets are multiples of 4 bytes per row.
 const RowAlign = 16
 
+// HeadSymbol returns the symbol that counts the rows of the head, "" when there is none.
+func (p *Program) HeadSymbol() string {
+	for _, b := range p.Buffers {
+		if b.Symbol() != Tokens {
+			return b.Symbol()
+		}
+	}
+	return ""
+}
+
 // AreaBytes returns the bytes of the area of all buffers counted by symbol, for rows rows.
 func (p *Program) AreaBytes(symbol string, rows int) int {
 	perRow := 0

@@ -183,6 +183,9 @@ func TestAreaBytes(t *testing.T) {
   buffer b = temp bf16[T,3] @40
   buffer c = temp f32[M,8] @0
 }`)
+	if s := p.HeadSymbol(); s != "M" {
+		t.Errorf("the symbol of the head is %q", s)
+	}
 	for _, c := range []struct {
 		symbol     string
 		rows, want int

@@ -22,7 +22,8 @@ func inspectCommand() *cobra.Command {
 		Short: "Show what a model directory holds and what becomes of it",
 		Long: `Print the configuration and how it was decided where config.json left it open,
 the parameter count, every tensor with dtype, shape and the packed weight it goes
-into, and the memory that a session takes.`,
+into, and the memory that the buffers of a session take. The scratch of a goroutine
+depends on the kernels that a machine runs: MemoryPlan of the package has it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.model = args[0]
@@ -85,13 +86,19 @@ func inspectTensors(w io.Writer, m *pipeline.Model, p *program.Program) {
 	}
 }
 
-// inspectTokens are the batch sizes of the memory plan.
+// inspectTokens are the batch sizes of the memory plan, inspectRows the rows of the head that a session
+// takes at a time unless its options say otherwise.
 var inspectTokens = []int{1, 512, bert.MaxTokens}
 
+const inspectRows = 64
+
 func inspectMemory(w io.Writer, p *program.Program) {
-	fmt.Fprintf(w, "\nmemory of the tokens of a batch\tbytes\n")
+	fmt.Fprintf(w, "\nmemory of the buffers\tbytes\n")
 	for _, t := range inspectTokens {
-		fmt.Fprintf(w, "  T = %d\t%d\n", t, p.AreaBytes(program.Tokens, t))
+		fmt.Fprintf(w, "  %s = %d tokens\t%d\n", program.Tokens, t, p.AreaBytes(program.Tokens, t))
+	}
+	if symbol := p.HeadSymbol(); symbol != "" {
+		fmt.Fprintf(w, "  %s = %d rows of the head\t%d\n", symbol, inspectRows, p.AreaBytes(symbol, inspectRows))
 	}
 	fmt.Fprintf(w, "\nbuffer\ttype\tbytes per row\toffset per row\n")
 	for _, b := range p.Buffers {

@@ -226,6 +226,7 @@ func TestPlan(t *testing.T) {
 	for _, n := range []int{1, 512, 8192} {
 		t.Logf("tokens %d bytes %d", n, m.MemoryPlan(SessionOptions{MaxTokens: n}).Tokens)
 	}
+	t.Logf("rows bytes %d", m.MemoryPlan(SessionOptions{MaxTokens: 512, MaxRows: 64}).Picked)
 }
 `
 	if err := os.WriteFile(filepath.Join(dir, "plan_test.go"), []byte(test), 0o644); err != nil {
@@ -237,8 +238,11 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	wants := []string{"rows bytes " + strconv.Itoa(p.AreaBytes(p.HeadSymbol(), 64))}
 	for _, n := range []int{1, 512, 8192} {
-		want := "tokens " + strconv.Itoa(n) + " bytes " + strconv.Itoa(p.AreaBytes(program.Tokens, n))
+		wants = append(wants, "tokens "+strconv.Itoa(n)+" bytes "+strconv.Itoa(p.AreaBytes(program.Tokens, n)))
+	}
+	for _, want := range wants {
 		if !strings.Contains(string(out), want+"\n") {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -11,7 +11,8 @@ import "unsafe"
 //
 // prologue: reads Rows rows of K elements at Src, applies the norm, rounds to the dtype of the
 // multiplication, and writes rows of KPad elements (zero beyond K) at A, Impl.RowBytes apart. They
-// are f32, or bf16 where block multiplies bf16: only these two functions read A.
+// are f32, or bf16 where block multiplies bf16: only these two functions read A. Where it multiplies
+// codes of 8 bits, a row begins with its scale, and the codes follow after 64 bytes (codesAt).
 //
 // block: for Rows rows at A and Panels weight panels at B: accumulates each 32-column panel over
 // K in order into Tile, then applies the epilogue and writes the output columns, Rows × (Panels ·
@@ -35,6 +36,7 @@ type GemmArgs struct {
 	Pos       unsafe.Pointer // i32 [Rows]: position of each row
 	Cos       unsafe.Pointer // f32 [positions][HeadDim/2]
 	Sin       unsafe.Pointer // f32 [positions][HeadDim/2]
+	WScale    unsafe.Pointer // f32, at the first panel as Bias: scales of rows of codes
 }
 
 // AttentionArgs is for the four functions of attention, for one group of query heads that share
@@ -90,4 +92,5 @@ type GatherArgs struct {
 	PosTable  unsafe.Pointer // f32 [positions][K], row-major
 	Dst       unsafe.Pointer // dtype Out [Rows][K]
 	DstStride int
+	WScale    unsafe.Pointer // f32, scales of the rows of a table of codes
 }

@@ -56,11 +56,13 @@ func checkModule(mod *Module) error {
 
 func (c *checker) kernel(k *Kernel) {
 	float := func(d DType) bool { return d == F32 || d == BF16 }
-	c.want(float(k.In) && float(k.Out) && float(k.Math) && float(k.WeightType), "kernel %q: a dtype is neither f32 nor bf16", k.Name)
+	factor := func(d DType) bool { return float(d) || d == I8 && (k.Kind == Gemm || k.Kind == Gather) }
+	c.want(float(k.In) && float(k.Out) && factor(k.Math) && factor(k.WeightType), "kernel %q: a dtype is neither f32 nor bf16, nor that of a factor i8", k.Name)
 	c.want(k.Norm <= LayerNorm, "kernel %q: unknown norm %d", k.Name, k.Norm)
 	switch k.Kind {
 	case Gemm:
 		c.want(k.K > 0 && k.KPad >= k.K && k.Panels > 0 && k.Group > 0 && k.Group <= k.Panels, "kernel %q: K=%d KPad=%d Panels=%d Group=%d", k.Name, k.K, k.KPad, k.Panels, k.Group)
+		c.want((k.Math == I8) == (k.WeightType == I8) && (k.Math != I8 || k.KPad%64 == 0 && k.KPad <= 1<<17), "kernel %q: codes of a row of %d and factors %d and %d", k.Name, k.KPad, k.Math, k.WeightType)
 		c.want(k.WeightType == F32 || k.KPad%panelN == 0, "kernel %q: KPad %d is not a multiple of %d", k.Name, k.KPad, panelN)
 		c.want(k.PanelBytes == panelN*k.KPad*k.WeightType.Size(), "kernel %q: panels have %d bytes", k.Name, k.PanelBytes)
 		out := panelN
@@ -166,6 +168,9 @@ func (c *checker) step(i int, s *Step) {
 		src = c.buffer(at("src"), s.Src, e, k.In, k.K)
 		dst = c.buffer(at("dst"), s.Dst, e, k.Out, k.N)
 		c.weight(at("w"), s.W, k.Panels*k.PanelBytes)
+		if k.WeightType == I8 {
+			c.weight(at("wscale"), s.WScale, 4*panelN*k.Panels)
+		}
 		if k.Bias {
 			c.weight(at("bias"), s.Bias, 4*panelN*k.Panels)
 		}
@@ -212,6 +217,9 @@ func (c *checker) gather(at func(string) string, k *Kernel, s *Step, e Extent) (
 			bytes = roundUp(m.VocabSize, panelN) * k.KPad * k.WeightType.Size()
 		}
 		c.weight(at("w"), s.W, bytes)
+		if k.WeightType == I8 {
+			c.weight(at("wscale"), s.WScale, 4*m.VocabSize)
+		}
 	}
 	if k.AddPositions {
 		c.position(at("pos"), s.Pos, e)

@@ -8,7 +8,7 @@ func (s *Session) gatherItem(w *worker, item int) {
 	row := item * g.impl.BlockM
 	a.Rows = min(g.impl.BlockM, g.rows-row)
 	a.Index, _ = s.rowsOf(g.step.Index, row)
-	a.Table = s.weight(g.step.W)
+	a.Table, a.WScale = s.weight(g.step.W), s.weight(g.step.WScale)
 	if g.kernel.Activations {
 		a.Table, _ = s.rowsOf(g.step.Src, 0)
 	}

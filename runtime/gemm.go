@@ -54,12 +54,15 @@ func (s *Session) multiply(w *worker, row, rows, first, panels int, dst unsafe.P
 	packed := w.part(l, partA)
 	a.Tile, a.DstStride = w.part(l, partTile), stride
 	a.Cos, a.Sin = s.weight(step.Cos), s.weight(step.Sin)
-	weights, bias := s.weight(step.W), s.weight(step.Bias)
+	weights, scales, bias := s.weight(step.W), s.weight(step.WScale), s.weight(step.Bias)
 	rowsPerCall, panelsPerCall := gemmCall(k, im, rows)
 	for p := first; p < first+panels; p += panelsPerCall {
 		a.Panels = min(panelsPerCall, first+panels-p)
 		a.B = unsafe.Add(weights, p*k.PanelBytes)
 		a.Col = p * k.PanelOut
+		if k.WeightType == I8 {
+			a.WScale = unsafe.Add(scales, 4*panelN*p)
+		}
 		if k.Bias {
 			a.Bias = unsafe.Add(bias, 4*panelN*p)
 		}

@@ -9,7 +9,19 @@ const (
 	gluN   = panelN / 2
 )
 
+// portableRowBytes is the distance of packed rows.
+func portableRowBytes(k *Kernel) int {
+	if k.Math == I8 {
+		return codesRowBytes(k)
+	}
+	return 4 * k.KPad
+}
+
 func portablePrologue(k *Kernel, a *GemmArgs) {
+	if k.Math == I8 {
+		portableQuantize(k, a)
+		return
+	}
 	for r := range a.Rows {
 		src, dst := unsafe.Add(a.Src, r*a.SrcStride), unsafe.Add(a.A, 4*r*k.KPad)
 		row := view[float32](dst, k.KPad)
@@ -38,6 +50,11 @@ func portableBlock(k *Kernel, a *GemmArgs) {
 		for p := range panels {
 			c := unsafe.Add(a.Tile, 4*p*panelN)
 			b := unsafe.Add(a.B, (first+p)*k.PanelBytes)
+			if k.WeightType == I8 {
+				mulCodes(k, c, stride, a.A, b, a.Rows)
+				scaleSums(k, c, stride, a.A, unsafe.Add(a.WScale, 4*(first+p)*panelN), a.Rows)
+				continue
+			}
 			if k.WeightType == F32 {
 				mulPanel(c, stride, a.A, k.KPad, b, a.Rows, k.KPad)
 				continue

@@ -30,7 +30,10 @@ func roundTo(d DType, x float32) float32 {
 
 // load returns element i of a row of dtype d.
 func load(p unsafe.Pointer, i int, d DType) float32 {
-	if d == BF16 {
+	switch d {
+	case I8:
+		return float32(*(*int8)(unsafe.Add(p, i)))
+	case BF16:
 		return math.Float32frombits(uint32(*(*uint16)(unsafe.Add(p, 2*i))) << 16)
 	}
 	return *(*float32)(unsafe.Add(p, 4*i))

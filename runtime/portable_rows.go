@@ -19,6 +19,10 @@ func portableGather(k *Kernel, a *GatherArgs) {
 		if k.PanelTable {
 			src = unsafe.Add(a.Table, row/panelN*panelN*k.KPad*dtype.Size())
 		}
+		scale := float32(1)
+		if dtype == I8 {
+			scale = view[float32](a.WScale, row+1)[row]
+		}
 		var positions []float32
 		if k.AddPositions {
 			pos := int(*(*int32)(unsafe.Add(a.Pos, 4*r)))
@@ -31,6 +35,9 @@ func portableGather(k *Kernel, a *GatherArgs) {
 				at = panelOffset(dtype, row%panelN, j)
 			}
 			x := load(src, at, dtype)
+			if dtype == I8 {
+				x = float32(x * scale)
+			}
 			if k.AddPositions {
 				x += positions[j]
 			}
@@ -40,10 +47,13 @@ func portableGather(k *Kernel, a *GatherArgs) {
 }
 
 // panelOffset returns where element (n, k) of a weight panel lies: [k][n32] for f32,
-// [k/32][n2][k16][n16][k2] for bf16.
+// [k/32][n2][k16][n16][k2] for bf16, [k/64][n2][k16][n16][k4] for codes.
 func panelOffset(d DType, n, k int) int {
-	if d == F32 {
+	switch d {
+	case F32:
 		return k*panelN + n
+	case I8:
+		return k/64*2048 + n/16*1024 + k%64/4*64 + n%16*4 + k%4
 	}
 	return k/32*1024 + n/16*512 + k%32/2*32 + n%16*2 + k%2
 }

@@ -71,7 +71,7 @@ type Step struct {
 
 	Src, Dst, Res, Index, Pos BufferID
 
-	W, Bias, Gamma, Beta, Cos, Sin, PosTable WeightID
+	W, WScale, Bias, Gamma, Beta, Cos, Sin, PosTable WeightID
 }
 
 // DType is an element type of buffers and weights.
@@ -111,7 +111,8 @@ const (
 type Kernel struct {
 	Name string
 	Kind Kind
-	// In, Out: activations; Math: what factors are rounded to; WeightType: panels or table.
+	// In, Out: activations; Math: what factors are rounded to, I8: codes of 8 bits with a scale for
+	// each row; WeightType: panels or table.
 	In, Out, Math, WeightType DType
 
 	N, K       int // output columns, inner dimension

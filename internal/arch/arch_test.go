@@ -47,6 +47,7 @@ codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
 codegen/ptx:            kernel, ir, runtime/cuda
+codegen/ptx/emu:        internal/num
 codegen/codegentest:    codegen, kernel, ir, internal/num, internal/amxtest, runtime
 emit:                   program, kernel, ir, codegen, runtime, tokenizer, heads
 

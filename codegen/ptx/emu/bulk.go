@@ -1,0 +1,834 @@
+package emu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// This file owns asynchronous copies: cp.async, cp.async.bulk and its tensor forms, their groups,
+// and the queue in which asynchronous operations wait until chance completes them.
+
+var bulk = map[string]func(*decoder){"cp": decodeCp}
+
+// async is an operation, or the rest of one, that is still to be done.
+type async struct {
+	ready func() bool // nil: at any time
+	run   func()
+}
+
+// fire completes one random asynchronous operation, if one is ready.
+func (s *sim) fire() bool {
+	start := s.rng.intn(len(s.async))
+	for i := range s.async {
+		j := (start + i) % len(s.async)
+		op := s.async[j]
+		if op.ready != nil && !op.ready() {
+			continue
+		}
+		s.async = slices.Delete(s.async, j, j+1)
+		op.run()
+		s.progress()
+		return true
+	}
+	return false
+}
+
+// copyOp is a copy that belongs to a group.
+type copyOp struct {
+	lanes uint32 // that issued it
+	read  bool   // the source was read
+	done  bool
+	clk   uint32
+	line  int
+}
+
+// asyncGroups are the groups of a warp's lanes.
+type asyncGroups struct {
+	open   []*copyOp
+	groups []copyGroup
+	clk    uint32
+}
+
+type copyGroup struct {
+	lanes uint32
+	ops   []*copyOp
+}
+
+func (g *asyncGroups) commit(m uint32) {
+	c := copyGroup{lanes: m}
+	var rest []*copyOp
+	for _, op := range g.open {
+		if op.lanes&m != 0 {
+			c.ops = append(c.ops, op)
+		}
+		if op.lanes&^m != 0 {
+			rest = append(rest, op)
+		}
+	}
+	g.open = rest
+	g.groups = append(g.groups, c)
+}
+
+// old returns the operations of the groups of the lanes of m beyond the newest n of each.
+func (g *asyncGroups) old(m uint32, n int) []*copyOp {
+	var out []*copyOp
+	var count [32]int
+	for i := len(g.groups) - 1; i >= 0; i-- {
+		c := &g.groups[i]
+		take := false
+		lanesOf(c.lanes&m, func(l int) {
+			count[l]++
+			take = take || count[l] > n
+		})
+		if take {
+			out = append(out, c.ops...)
+		}
+	}
+	return out
+}
+
+// wait waits for groups; read: only until their sources were read.
+func (g *asyncGroups) wait(w *warp, m uint32, n int, read bool, ent int, proxy bool) action {
+	ops := g.old(m, n)
+	pending := func() *copyOp {
+		for _, op := range ops {
+			if !op.done && !(read && op.read) {
+				return op
+			}
+		}
+		return nil
+	}
+	if pending() != nil {
+		return w.waitFor(func() string { return fmt.Sprintf("the copy of line %d", pending().line) }, func() bool { return pending() == nil })
+	}
+	for _, op := range ops {
+		w.clock[ent] = max(w.clock[ent], op.clk)
+		if proxy {
+			w.proxy[ent] = max(w.proxy[ent], op.clk)
+		}
+	}
+	for len(g.groups) > 0 && !slices.ContainsFunc(g.groups[0].ops, func(op *copyOp) bool { return !op.done }) && len(g.groups) > 64 {
+		g.groups = g.groups[1:]
+	}
+	return actNext
+}
+
+func decodeCp(d *decoder) {
+	reduce := d.has("reduce")
+	if !d.has("async") {
+		d.fail("cp without .async")
+	}
+	if d.has("bulk") {
+		switch {
+		case d.has("commit_group"):
+			d.done()
+			d.arity(0, 0)
+			d.in.run = func(w *warp, in *instr, m uint32) action { w.bulk.commit(m); return actNext }
+		case d.has("wait_group"):
+			read := d.has("read")
+			d.done()
+			d.arity(1, 1)
+			n := d.imm(0)
+			d.in.run = func(w *warp, in *instr, m uint32) action { return w.bulk.wait(w, m, n, read, w.bulkEnt(), true) }
+		default:
+			d.bulkCopy(reduce)
+		}
+		return
+	}
+	switch {
+	case d.has("commit_group"):
+		d.done()
+		d.arity(0, 0)
+		d.in.run = func(w *warp, in *instr, m uint32) action { w.copies.commit(m); return actNext }
+	case d.has("wait_group"), d.has("wait_all"):
+		d.done()
+		n := 0
+		all := len(d.st.args) == 0
+		if !all {
+			d.arity(1, 1)
+			n = d.imm(0)
+		}
+		d.in.run = func(w *warp, in *instr, m uint32) action {
+			if all {
+				w.copies.commit(m)
+			}
+			return w.copies.wait(w, m, n, false, w.copyEnt(), false)
+		}
+	case d.has("mbarrier"):
+		d.copyArrive()
+	default:
+		d.asyncCopy()
+	}
+}
+
+// asyncCopy decodes cp.async of 4, 8 or 16 bytes per lane.
+func (d *decoder) asyncCopy() {
+	cg := d.has("cg")
+	if !cg && !d.has("ca") {
+		d.fail("cp.async without .ca or .cg")
+	}
+	d.cacheHints()
+	if s := d.space(); s != spaceShared {
+		d.fail("cp.async copies to .shared")
+	}
+	if d.space() != spaceGlobal {
+		d.fail("cp.async copies from .global")
+	}
+	d.done()
+	d.arity(3, 4)
+	in := d.in
+	in.a, in.off = d.address(0)
+	in.b, in.off2 = d.address(1)
+	in.size = d.imm(2)
+	if in.size != 16 && (cg || in.size != 4 && in.size != 8) {
+		d.fail("cp.async of %d bytes", in.size)
+	}
+	if len(d.st.args) == 4 {
+		in.c = d.src(3, "b32")
+	}
+	in.run = func(w *warp, in *instr, m uint32) action {
+		w.copies.clk++
+		op := &copyOp{lanes: m, clk: w.copies.clk, line: in.line}
+		w.copies.open = append(w.copies.open, op)
+		a := actor{w: w, ent: w.copyEnt(), clk: op.clk, clock: w.clock, line: in.line}
+		type part struct{ dst, src []byte }
+		var parts []part
+		all := m
+		lanesOf(m, func(l int) {
+			w.mask = 1 << l
+			n := in.size
+			if in.c >= 0 {
+				n = min(n, int(w.reg(in.c)[l]))
+			}
+			addr := w.reg(in.a)[l] + uint64(in.off)
+			if addr&uint64(in.size-1) != 0 {
+				w.fail(Misaligned, "shared address %#x of a copy of %d bytes", addr, in.size)
+			}
+			c, off := w.resolve(addr, in.size, false)
+			c.checkState(w, off, in.size, useWrite)
+			c.touch(&a, off, in.size, true)
+			p := part{dst: c.shared[off : off+in.size]}
+			src := w.reg(in.b)[l] + uint64(in.off2)
+			if src&uint64(in.size-1) != 0 {
+				w.fail(Misaligned, "global address %#x of a copy of %d bytes", src, in.size)
+			}
+			if n > 0 {
+				p.src = w.bytes(spaceGlobal, src, n, useRead, true)[:n:n]
+			}
+			for i := range p.dst {
+				p.dst[i] = 0xff
+			}
+			parts = append(parts, p)
+		})
+		w.mask = all
+		w.cta.inflight++
+		w.sim.async = append(w.sim.async, &async{run: func() {
+			for _, p := range parts {
+				clear(p.dst[copy(p.dst, p.src):])
+			}
+			op.done = true
+			w.cta.inflight--
+		}})
+		return actNext
+	}
+}
+
+// copyArrive decodes cp.async.mbarrier.arrive: an arrival when the lane's earlier copies are done.
+func (d *decoder) copyArrive() {
+	if !d.has("arrive") {
+		d.fail("cp.async.mbarrier without .arrive")
+	}
+	noinc := d.has("noinc")
+	d.has("b64")
+	s := d.space()
+	d.done()
+	d.arity(1, 1)
+	in := d.in
+	in.a, in.off = d.address(0)
+	in.run = func(w *warp, in *instr, m uint32) action {
+		var ops []*copyOp
+		ops = append(ops, w.copies.open...)
+		for _, g := range w.copies.groups {
+			ops = append(ops, g.ops...)
+		}
+		clk := w.copies.clk
+		ent := w.copyEnt()
+		lanesOf(m, func(l int) {
+			b := w.mbarrier(w.reg(in.a)[l]+uint64(in.off), s)
+			if !noinc {
+				b.pending++
+			}
+			w.sim.async = append(w.sim.async, &async{
+				ready: func() bool {
+					return !slices.ContainsFunc(ops, func(op *copyOp) bool { return op.lanes>>l&1 != 0 && !op.done })
+				},
+				run: func() {
+					b.next.clock[ent] = max(b.next.clock[ent], clk)
+					w.in = in
+					b.arrive(w, 1)
+				},
+			})
+		})
+		return actNext
+	}
+}
+
+// Tensor maps.
+
+// Swizzle is CUtensorMapSwizzle.
+type Swizzle int
+
+const (
+	SwizzleNone Swizzle = iota
+	Swizzle32B
+	Swizzle64B
+	Swizzle128B
+)
+
+// DataType is CUtensorMapDataType.
+type DataType int
+
+const (
+	Uint8 DataType = iota
+	Uint16
+	Uint32
+	Int32
+	Uint64
+	Int64
+	Float16
+	Float32
+	Float64
+	BFloat16
+)
+
+var elementBytes = []int{1, 2, 4, 4, 8, 8, 2, 4, 8, 2}
+
+// TensorMap is the arguments of cuTensorMapEncodeTiled, the inner dimension first. Out of bounds
+// is filled with zeros; element strides are 1.
+type TensorMap struct {
+	Type    DataType
+	Address uint64
+	Dims    []uint64 // elements; 1 to 5 dimensions
+	Strides []uint64 // bytes; of all dimensions but the inner one
+	Box     []uint32 // elements
+	Swizzle Swizzle
+}
+
+type tensorMap struct {
+	TensorMap
+	elem int
+}
+
+// tensorMagic begins the opaque bytes of a tensor map; the index of the arguments follows.
+const tensorMagic = 0x70616d20726f736e
+
+// EncodeTiled checks the arguments as cuTensorMapEncodeTiled documents it and returns the opaque
+// bytes for the kernel.
+func (d *Device) EncodeTiled(t TensorMap) (opaque [128]byte, err error) {
+	if t.Type < 0 || int(t.Type) >= len(elementBytes) {
+		return opaque, fmt.Errorf("EncodeTiled: data type %d", t.Type)
+	}
+	elem := elementBytes[t.Type]
+	n := len(t.Dims)
+	if n < 1 || n > 5 || len(t.Strides) != n-1 || len(t.Box) != n {
+		return opaque, fmt.Errorf("EncodeTiled: %d dimensions, %d strides, %d box extents", n, len(t.Strides), len(t.Box))
+	}
+	if t.Address&15 != 0 {
+		return opaque, fmt.Errorf("EncodeTiled: address %#x is not a multiple of 16", t.Address)
+	}
+	size := uint64(elem)
+	for i := range n {
+		if t.Dims[i] == 0 || t.Dims[i] > 1<<32 {
+			return opaque, fmt.Errorf("EncodeTiled: dimension %d has %d elements", i, t.Dims[i])
+		}
+		if t.Box[i] == 0 || t.Box[i] > 256 {
+			return opaque, fmt.Errorf("EncodeTiled: box extent %d is %d, the limits are 1 and 256", i, t.Box[i])
+		}
+		if i > 0 {
+			s := t.Strides[i-1]
+			if s&15 != 0 || s >= 1<<40 || s == 0 {
+				return opaque, fmt.Errorf("EncodeTiled: stride %d is %d bytes; a multiple of 16 below 2^40 is wanted", i, s)
+			}
+			size += (t.Dims[i] - 1) * s
+		} else {
+			size += (t.Dims[0] - 1) * uint64(elem)
+		}
+	}
+	inner := int(t.Box[0]) * elem
+	if inner%16 != 0 {
+		return opaque, fmt.Errorf("EncodeTiled: the inner box extent is %d bytes, not a multiple of 16", inner)
+	}
+	if t.Swizzle < 0 || t.Swizzle > Swizzle128B {
+		return opaque, fmt.Errorf("EncodeTiled: swizzle %d", t.Swizzle)
+	}
+	if span := 16 << t.Swizzle; t.Swizzle != SwizzleNone && inner > span {
+		return opaque, fmt.Errorf("EncodeTiled: the inner box extent is %d bytes, the swizzle spans %d", inner, span)
+	}
+	if _, _, err := d.bytes("EncodeTiled", t.Address, int(min(size, 1<<40))); err != nil {
+		return opaque, err
+	}
+	t.Dims, t.Strides, t.Box = slices.Clone(t.Dims), slices.Clone(t.Strides), slices.Clone(t.Box)
+	binary.LittleEndian.PutUint64(opaque[:], tensorMagic)
+	binary.LittleEndian.PutUint64(opaque[8:], uint64(len(d.maps)))
+	d.maps = append(d.maps, &tensorMap{t, elem})
+	return opaque, nil
+}
+
+// tensorMap returns the tensor map whose opaque bytes are at a generic address.
+func (w *warp) tensorMap(addr uint64) *tensorMap {
+	if addr&63 != 0 {
+		w.fail(Misaligned, "address %#x of a tensor map", addr)
+	}
+	var b []byte
+	if off := addr - paramBase; off < maxParams {
+		if off+128 > uint64(len(w.sim.params)) {
+			w.fail(OutOfBounds, "a tensor map at byte %d of the parameters, which have %d", off, len(w.sim.params))
+		}
+		b = w.sim.params[off : off+128]
+	} else {
+		a := w.global(addr, 128)
+		b = a.data[addr-a.base:][:128]
+	}
+	i := binary.LittleEndian.Uint64(b[8:])
+	if binary.LittleEndian.Uint64(b) != tensorMagic || i >= uint64(len(w.sim.dev.maps)) {
+		w.fail(Operand, "no tensor map is at %#x", addr)
+	}
+	return w.sim.dev.maps[i]
+}
+
+// boxBytes is what a box takes in shared memory.
+func (t *tensorMap) boxBytes() int {
+	n := t.elem
+	for _, b := range t.Box {
+		n *= int(b)
+	}
+	return n
+}
+
+// rows calls f for each row of the box at coordinates c: its offset in the box, its address, and
+// which of its elements are inside the tensor.
+func (t *tensorMap) rows(c []int32, f func(off int, addr uint64, from, to int)) {
+	inner := int(t.Box[0])
+	from := min(max(0, -int(c[0])), inner)
+	to := int(min(max(int64(t.Dims[0])-int64(c[0]), 0), int64(inner)))
+	var pos [5]int
+	for off := 0; off < t.boxBytes(); off += inner * t.elem {
+		addr := t.Address + uint64(int64(c[0])*int64(t.elem))
+		inside := true
+		for i := 1; i < len(t.Box); i++ {
+			x := int64(c[i]) + int64(pos[i])
+			inside = inside && x >= 0 && x < int64(t.Dims[i])
+			addr += uint64(x * int64(t.Strides[i-1]))
+		}
+		if inside {
+			f(off, addr, from, max(to, from))
+		} else {
+			f(off, addr, 0, 0)
+		}
+		for i := 1; i < len(t.Box); i++ {
+			if pos[i]++; pos[i] < int(t.Box[i]) {
+				break
+			}
+			pos[i] = 0
+		}
+	}
+}
+
+// place calls f for each 16 bytes of the box with its offset in the box and its shared address.
+func (t *tensorMap) place(addr, off, n int, f func(off, addr int)) {
+	for i := off; i < off+n; i += 16 {
+		a := addr + i
+		if t.Swizzle != SwizzleNone {
+			a = swizzleAddress(a, 16<<t.Swizzle)
+		}
+		f(i, a)
+	}
+}
+
+// Bulk copies.
+
+// bulkInstr is a decoded bulk copy.
+type bulkInstr struct {
+	dims      int  // of a tensor; 0: none
+	toShared  bool // global to shared, with an mbarrier
+	fromCTA   bool // shared::cta to shared::cluster
+	multicast bool
+	reduce    string
+	typ       string
+	coords    []int32 // registers
+	size      int32   // register with the number of bytes
+	mbar      int32
+	mbarOff   int64
+	mask      int32
+}
+
+func (d *decoder) bulkCopy(reduce bool) {
+	b := &bulkInstr{mask: -1}
+	in := d.in
+	if d.has("prefetch") {
+		d.bulkPrefetch()
+		return
+	}
+	if d.has("tensor") {
+		for n := 1; n <= 5; n++ {
+			if d.has(fmt.Sprintf("%dd", n)) {
+				b.dims = n
+			}
+		}
+		if b.dims == 0 {
+			d.fail("a tensor copy without its number of dimensions")
+		}
+		d.ignore("tile")
+	}
+	if reduce {
+		for _, op := range []string{"add", "min", "max", "and", "or", "xor", "inc", "dec"} {
+			if d.has(op) {
+				b.reduce = op
+			}
+		}
+		if b.reduce == "" {
+			d.fail("cp.reduce without an operation")
+		}
+		d.ignore("noftz")
+		if b.dims == 0 {
+			b.typ = d.typ()
+		}
+	}
+	hint := d.has("L2::cache_hint")
+	b.multicast = d.has("multicast::cluster")
+	complete := d.has("mbarrier::complete_tx::bytes")
+	group := d.has("bulk_group")
+	form := strings.Join(d.mods, " ")
+	b.toShared = complete
+	n := 3
+	switch form {
+	case "shared::cluster global", "shared::cta global":
+		if !complete || reduce {
+			d.fail("a copy to shared memory completes at an mbarrier")
+		}
+	case "shared::cluster shared::cta":
+		if !complete || b.dims > 0 || reduce {
+			d.fail("a copy between shared memories completes at an mbarrier")
+		}
+		b.fromCTA = true
+	case "global shared::cta":
+		if !group {
+			d.fail("a copy to global memory completes by .bulk_group")
+		}
+		n = 2
+	default:
+		d.fail("the emulator does not know this bulk copy")
+	}
+	if b.dims == 0 {
+		n++
+	}
+	if b.multicast {
+		n++
+	}
+	if hint {
+		n++
+	}
+	d.arity(n, n)
+	tensor, plain := 0, 1
+	if b.toShared {
+		tensor, plain = 1, 0
+	}
+	at := 2
+	if b.dims == 0 {
+		in.a, in.off = d.address(0)
+		in.b, in.off2 = d.address(1)
+		b.size = d.src(2, "b32")
+		at = 3
+	} else {
+		in.a, in.off = d.address(plain)
+		in.b, in.off2 = d.address(tensor)
+		if len(d.arg(tensor).list) != b.dims {
+			d.fail("%d coordinates of a tensor of %d dimensions", len(d.arg(tensor).list), b.dims)
+		}
+		for i := range d.arg(tensor).list {
+			r := d.value(&d.arg(tensor).list[i], "b32")
+			in.srcs = append(in.srcs, r)
+			b.coords = append(b.coords, r)
+		}
+	}
+	if b.toShared {
+		b.mbar, b.mbarOff = d.address(at)
+		at++
+	}
+	if b.multicast {
+		b.mask = d.src(at, "b16")
+		at++
+	}
+	if hint {
+		d.src(at, "b64")
+	}
+	in.run = func(w *warp, in *instr, m uint32) action {
+		all := m
+		lanesOf(m, func(l int) {
+			w.mask = 1 << l
+			if b.toShared {
+				w.bulkLoad(in, b, l)
+			} else {
+				w.bulkStore(in, b, l)
+			}
+		})
+		w.mask = all
+		w.sim.progress()
+		return actNext
+	}
+}
+
+func (d *decoder) bulkPrefetch() {
+	tensor := d.has("tensor")
+	for n := 1; n <= 5; n++ {
+		d.has(fmt.Sprintf("%dd", n))
+	}
+	d.ignore("tile", "L2", "L2::cache_hint", "global")
+	d.done()
+	d.arity(1, 3)
+	in := d.in
+	in.a, in.off = d.address(0)
+	in.run = func(w *warp, in *instr, m uint32) action {
+		if tensor {
+			lanesOf(m, func(l int) { w.tensorMap(w.reg(in.a)[l] + uint64(in.off)) })
+		}
+		return actNext
+	}
+}
+
+func (w *warp) coordinates(b *bulkInstr, t *tensorMap, l int) []int32 {
+	if len(t.Dims) != b.dims {
+		w.fail(Operand, "a tensor map of %d dimensions where the instruction has %d", len(t.Dims), b.dims)
+	}
+	c := make([]int32, b.dims)
+	for i, r := range b.coords {
+		c[i] = int32(w.reg(r)[l])
+	}
+	return c
+}
+
+// bulkActor begins an operation of the warp's bulk agent.
+func (w *warp) bulkActor() actor {
+	w.bulk.clk++
+	return actor{w: w, ent: w.bulkEnt(), clk: w.bulk.clk, async: true, clock: w.clock, proxy: w.proxy, line: w.in.line}
+}
+
+// part is bytes of a copy and where they go.
+type part struct{ dst, src []byte }
+
+// bulkLoad copies to shared memory and completes at an mbarrier. The bytes land late: until then the
+// destination is 0xff.
+func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
+	dst := w.reg(in.a)[l] + uint64(in.off)
+	mbar := w.reg(b.mbar)[l] + uint64(b.mbarOff)
+	src := w.reg(in.b)[l] + uint64(in.off2)
+	var t *tensorMap
+	var coords []int32
+	n := 0
+	if b.dims > 0 {
+		t = w.tensorMap(src)
+		coords = w.coordinates(b, t, l)
+		n = t.boxBytes()
+		if dst&127 != 0 {
+			w.fail(Misaligned, "shared address %#x of a tensor copy, a multiple of 128 is wanted", dst)
+		}
+	} else {
+		n = int(w.reg(b.size)[l])
+		if n%16 != 0 || n == 0 || dst&15 != 0 || src&15 != 0 {
+			w.fail(Misaligned, "a bulk copy of %d bytes from %#x to %#x, multiples of 16 are wanted", n, src, dst)
+		}
+	}
+	c, off := w.resolve(dst, n, true)
+	mc, moff := w.resolve(mbar, 8, true)
+	if mc != c {
+		w.fail(Operand, "the destination is in CTA %d, the mbarrier in CTA %d", c.index, mc.index)
+	}
+	targets := []*cta{c}
+	if b.multicast {
+		mask := w.reg(b.mask)[l]
+		if mask == 0 || mask>>len(w.cta.cluster.ctas) != 0 {
+			w.fail(Operand, "a multicast mask of %#x in a cluster of %d CTAs", mask, len(w.cta.cluster.ctas))
+		}
+		targets = nil
+		for ; mask != 0; mask &= mask - 1 {
+			targets = append(targets, w.cta.cluster.ctas[bits.TrailingZeros64(mask)])
+		}
+	}
+	a := w.bulkActor()
+	var source []byte
+	if b.fromCTA {
+		sc, soff := w.resolve(src, n, false)
+		sc.checkState(w, soff, n, useRead)
+		sc.touch(&a, soff, n, false)
+		source = sc.shared[soff : soff+n]
+		sc.inflight++
+	} else if t == nil {
+		source = w.bytes(spaceGlobal, src, 16, useRead, false) // the alignment
+		al := w.global(src, n)
+		source = al.data[src-al.base:][:n]
+	}
+	for _, c := range targets {
+		if c.live == 0 {
+			w.fail(OutOfBounds, "CTA %d has ended, its shared memory is gone", c.index)
+		}
+		bar := c.mbars[uint32(moff)]
+		if moff%8 != 0 || bar == nil {
+			w.fail(Barrier, "no mbarrier was initialised at %#x of CTA %d", moff+sharedBase, c.index)
+		}
+		u := w.actor()
+		c.touch(&u, moff, 8, false)
+		c.checkState(w, off, n, useWrite)
+		c.touch(&a, off, n, true)
+		for i := range n {
+			c.shared[off+i] = 0xff
+		}
+		c.inflight++
+		line := w.in
+		w.sim.async = append(w.sim.async, &async{run: func() {
+			if t == nil {
+				copy(c.shared[off:], source)
+			} else {
+				w.sim.landBox(t, coords, c, off)
+			}
+			c.inflight--
+			bar.next.clock[a.ent] = max(bar.next.clock[a.ent], a.clk)
+			bar.next.proxy[a.ent] = max(bar.next.proxy[a.ent], a.clk)
+			bar.addTx(-n, func(kind Kind, format string, args ...any) {
+				panic(w.report(kind, line, 1<<l, fmt.Sprintf(format, args...)))
+			})
+		}})
+	}
+	if b.fromCTA {
+		sc := w.cta
+		w.sim.async = append(w.sim.async, &async{run: func() { sc.inflight-- }})
+	}
+}
+
+// landBox writes a box of a tensor into shared memory, zeros where it is outside.
+func (s *sim) landBox(t *tensorMap, coords []int32, c *cta, off int) {
+	row := make([]byte, int(t.Box[0])*t.elem)
+	var a *alloc
+	t.rows(coords, func(o int, addr uint64, from, to int) {
+		clear(row)
+		if to > from {
+			first := addr + uint64(from*t.elem)
+			if a == nil {
+				a = s.dev.find(first)
+			}
+			if !a.freed {
+				copy(row[from*t.elem:to*t.elem], a.data[first-a.base:])
+			}
+		}
+		t.place(off+sharedBase, o, len(row), func(i, at int) {
+			copy(c.shared[at-sharedBase:][:16], row[i-o:])
+		})
+	})
+}
+
+// bulkStore copies from shared to global memory in a bulk group. It reads late and writes later.
+func (w *warp) bulkStore(in *instr, b *bulkInstr, l int) {
+	var src, dst uint64
+	var t *tensorMap
+	var coords []int32
+	n := 0
+	if b.dims > 0 {
+		src = w.reg(in.a)[l] + uint64(in.off)
+		t = w.tensorMap(w.reg(in.b)[l] + uint64(in.off2))
+		coords = w.coordinates(b, t, l)
+		n = t.boxBytes()
+		if src&127 != 0 {
+			w.fail(Misaligned, "shared address %#x of a tensor copy, a multiple of 128 is wanted", src)
+		}
+	} else {
+		dst = w.reg(in.a)[l] + uint64(in.off)
+		src = w.reg(in.b)[l] + uint64(in.off2)
+		n = int(w.reg(b.size)[l])
+		if n%16 != 0 || n == 0 || dst&15 != 0 || src&15 != 0 {
+			w.fail(Misaligned, "a bulk copy of %d bytes from %#x to %#x, multiples of 16 are wanted", n, src, dst)
+		}
+	}
+	c, off := w.resolve(src, n, false)
+	a := w.bulkActor()
+	c.checkState(w, off, n, useRead)
+	c.touch(&a, off, n, false)
+	op := &copyOp{lanes: 1 << l, clk: a.clk, line: in.line}
+	w.bulk.open = append(w.bulk.open, op)
+	typ := b.typ
+	if t != nil && b.reduce != "" {
+		typ = map[DataType]string{Uint32: "u32", Int32: "s32", Uint64: "u64", Int64: "s64", Float16: "f16", Float32: "f32", Float64: "f64", BFloat16: "bf16"}[t.Type]
+		if typ == "" {
+			w.fail(Operand, "a reduction of tensor type %d", t.Type)
+		}
+	}
+	var combine func(a, b, c uint64) uint64
+	if b.reduce != "" {
+		combine = (&decoder{st: &statement{}}).atomic(b.reduce, typ)
+	}
+	var targets []part
+	buffer := make([]byte, n)
+	target := func(addr uint64, from, to int) {
+		al := w.global(addr, to-from)
+		o := int(addr - al.base)
+		if combine == nil {
+			w.globalWrite(al, o, to-from)
+		} else if i := al.unknown(o, to-from); i >= 0 {
+			w.fail(Uninitialised, "reduces into global memory that was never written: %s", w.sim.dev.where(addr+uint64(i)))
+		}
+		al.know(o, to-from)
+		targets = append(targets, part{al.data[o : o+to-from], buffer[from:to]})
+	}
+	if t == nil {
+		target(dst, 0, n)
+	} else {
+		t.rows(coords, func(o int, addr uint64, from, to int) {
+			if to > from {
+				target(addr+uint64(from*t.elem), o+from*t.elem, o+to*t.elem)
+			}
+		})
+	}
+	c.inflight++
+	w.sim.async = append(w.sim.async, &async{run: func() {
+		if t == nil {
+			copy(buffer, c.shared[off:])
+		} else {
+			t.place(off+sharedBase, 0, n, func(i, at int) { copy(buffer[i:i+16], c.shared[at-sharedBase:]) })
+		}
+		op.read = true
+		c.inflight--
+		w.sim.async = append(w.sim.async, &async{run: func() {
+			for _, p := range targets {
+				if combine == nil {
+					copy(p.dst, p.src)
+					continue
+				}
+				size := typeBytes[typ]
+				for i := 0; i < len(p.dst); i += size {
+					store(p.dst[i:i+size], combine(load(p.dst[i:i+size], false), load(p.src[i:i+size], false), 0))
+				}
+			}
+			op.done = true
+		}})
+	}})
+}
+
+// atEnd checks that a warp leaves nothing behind.
+func (w *warp) atEnd() {
+	if n := len(w.wgmma.open); n > 0 {
+		w.fail(WgmmaOrder, "the warp ends with %d wgmma that no commit_group closed (the first in line %d)", n, w.wgmma.open[0].in.line)
+	}
+	for _, ops := range w.wgmma.groups {
+		for _, op := range ops {
+			if !op.done {
+				w.fail(WgmmaOrder, "the warp ends without wgmma.wait_group while the wgmma of line %d is in flight", op.in.line)
+			}
+		}
+	}
+	for i := range w.cta.bars {
+		if b := &w.cta.bars[i]; b.phase != nil && b.expected == 32*len(w.cta.warps) {
+			w.fail(Barrier, "the warp exits while others wait for all %d threads at barrier %d (line %d)", b.expected, i, b.phase.line)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package emu
+
+// This file owns race detection: vector clocks of happens-before, and what each 4 bytes of shared
+// memory remember of their last accesses.
+//
+// An entity is a warp, or an agent that acts for it asynchronously: one for bulk copies (TMA) and one
+// for cp.async of each warp, one for the wgmma of each warpgroup. Lanes of one warp are one entity,
+// so races within a warp are not found. Every warp has two clocks: what happened before it in the
+// generic proxy, and which of those writes the async proxy sees. fence.proxy.async joins the second
+// with the first. Accesses of agents are recorded when the operation is issued, so that what is
+// reported does not depend on when it completes.
+
+type vclock []uint32
+
+func (v vclock) join(o vclock) {
+	for i, c := range o {
+		if c > v[i] {
+			v[i] = c
+		}
+	}
+}
+
+// meet keeps what both know.
+func (v vclock) meet(o vclock) {
+	for i, c := range o {
+		if c < v[i] {
+			v[i] = c
+		}
+	}
+}
+
+// clocks is the knowledge that barriers pass on.
+type clocks struct{ clock, proxy vclock }
+
+func newClocks(n int) clocks { return clocks{make(vclock, n), make(vclock, n)} }
+
+func (c *clocks) reset() {
+	clear(c.clock)
+	clear(c.proxy)
+}
+
+// Entities of a CTA: its warps, their bulk agents, their cp.async agents, its warpgroups.
+func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)/4 }
+
+func (c *cta) entity(n int) int { return c.rank*entitiesPerCTA(len(c.warps)) + n }
+
+func (w *warp) ent() int      { return w.cta.entity(w.index) }
+func (w *warp) bulkEnt() int  { return w.cta.entity(len(w.cta.warps) + w.index) }
+func (w *warp) copyEnt() int  { return w.cta.entity(2*len(w.cta.warps) + w.index) }
+func (g *warpgroup) ent() int { return g.cta.entity(3*len(g.cta.warps) + g.index) }
+
+func (w *warp) initClocks() {
+	n := w.cta.cluster.ents
+	w.clock, w.proxy = make(vclock, n), make(vclock, n)
+	w.clock[w.ent()] = 1
+}
+
+// release passes on what the warp knows and begins its next epoch.
+func (w *warp) release(to *clocks) {
+	to.clock.join(w.clock)
+	to.proxy.join(w.proxy)
+	w.clock[w.ent()]++
+}
+
+func (w *warp) acquire(from *clocks) {
+	w.clock.join(from.clock)
+	w.proxy.join(from.proxy)
+}
+
+// access is one access as a cell remembers it.
+type access struct {
+	clk   uint32
+	line  int32
+	ent   uint16
+	mask  uint8 // of the 4 bytes
+	async bool
+}
+
+// maxReaders bounds the readers that a cell remembers; with more, the oldest is forgotten.
+const maxReaders = 4
+
+type cell struct {
+	write access
+	reads [maxReaders]access
+	next  uint8
+}
+
+// actor is who accesses shared memory, and what it knows.
+type actor struct {
+	w     *warp // for the report
+	ent   int
+	clk   uint32
+	async bool   // of the async proxy
+	clock vclock // everything that happened before
+	proxy vclock // writes that the async proxy sees; used when async
+	line  int
+}
+
+func (w *warp) actor() actor {
+	return actor{w: w, ent: w.ent(), clk: w.clock[w.ent()], clock: w.clock, line: w.in.line}
+}
+
+// touch records an access to n bytes of the shared memory of c and reports a race.
+func (c *cta) touch(a *actor, off, n int, write bool) {
+	for n > 0 {
+		in := off & 3
+		k := min(4-in, n)
+		m := uint8(1<<k-1) << in
+		cl := &c.cells[off>>2]
+		off += k
+		n -= k
+		if p := &cl.write; p.mask&m != 0 && (int(p.ent) != a.ent || a.async) {
+			know := a.clock
+			if a.async && !p.async {
+				know = a.proxy
+			}
+			if p.clk > know[p.ent] {
+				c.race(a, p, off-k, write, true)
+			}
+		}
+		if !write {
+			c.addRead(cl, a, m)
+			continue
+		}
+		for i := range cl.reads {
+			p := &cl.reads[i]
+			if p.mask&m == 0 {
+				continue
+			}
+			if (int(p.ent) != a.ent || a.async) && p.clk > a.clock[p.ent] {
+				c.race(a, p, off-k, write, false)
+			}
+			p.mask = 0
+		}
+		cl.write = access{a.clk, int32(a.line), uint16(a.ent), m, a.async}
+	}
+}
+
+func (c *cta) addRead(cl *cell, a *actor, m uint8) {
+	free := -1
+	for i := range cl.reads {
+		p := &cl.reads[i]
+		if int(p.ent) == a.ent && p.mask != 0 {
+			p.clk, p.line, p.mask = a.clk, int32(a.line), p.mask|m
+			return
+		}
+		if p.mask == 0 || p.clk <= a.clock[p.ent] {
+			free = i
+		}
+	}
+	if free < 0 {
+		free = int(cl.next)
+		cl.next = (cl.next + 1) % maxReaders
+	}
+	cl.reads[free] = access{a.clk, int32(a.line), uint16(a.ent), m, a.async}
+}
+
+func (c *cta) race(a *actor, p *access, off int, write, wrote bool) {
+	word := map[bool]string{true: "writes", false: "reads"}
+	hint := ""
+	if a.async && !p.async && wrote && p.clk <= a.clock[p.ent] {
+		hint = "; it happened before, but without fence.proxy.async the async proxy does not see it"
+	}
+	s := a.w.sim
+	panic(a.w.report(Race, &instr{line: a.line}, a.w.mask, "of shared memory: "+a.who()+" "+word[write]+
+		" byte "+itoa(off+sharedBase)+" of CTA "+itoa(c.index)+", which "+c.cluster.entityName(int(p.ent))+" "+word[wrote]+" in line "+
+		itoa(int(p.line))+" ("+s.lineText(int(p.line))+"), and nothing orders the two"+hint))
+}
+
+func (a *actor) who() string { return a.w.cta.cluster.entityName(a.ent) }
+
+// entityName names an entity in words.
+func (cl *cluster) entityName(e int) string {
+	nw := len(cl.ctas[0].warps)
+	per := entitiesPerCTA(nw)
+	where := " of CTA " + itoa(cl.ctas[e/per].index)
+	switch n := e % per; {
+	case n < nw:
+		return "warp " + itoa(n) + where
+	case n < 2*nw:
+		return "a bulk copy of warp " + itoa(n-nw) + where
+	case n < 3*nw:
+		return "a cp.async of warp " + itoa(n-2*nw) + where
+	default:
+		return "a wgmma of warpgroup " + itoa(n-3*nw) + where
+	}
+}

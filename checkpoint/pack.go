@@ -310,11 +310,11 @@ func (p *packer) finish(filled bool, row []float32) []float32 {
 		if !filled {
 			clear(row)
 		}
-		return []float32{kernel.Quantize(row, row)}
+		return []float32{kernel.QuantizeWeights(row, row)}
 	case !filled:
 		return nil
 	case p.element == I8:
-		kernel.Quantize(row, row)
+		kernel.QuantizeWeights(row, row)
 	}
 	return row
 }

@@ -64,7 +64,7 @@ func stepBuffers(s *rt.Step) map[program.Operand]*rt.BufferID {
 
 func stepWeights(s *rt.Step) map[program.Operand]*rt.WeightID {
 	return map[program.Operand]*rt.WeightID{
-		program.W: &s.W, program.BiasW: &s.Bias, program.Gamma: &s.Gamma, program.Beta: &s.Beta,
+		program.W: &s.W, program.WScale: &s.WScale, program.BiasW: &s.Bias, program.Gamma: &s.Gamma, program.Beta: &s.Beta,
 		program.Cos: &s.Cos, program.Sin: &s.Sin, program.PosTable: &s.PosTable,
 	}
 }

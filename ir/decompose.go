@@ -152,12 +152,11 @@ func (b *Builder) sameSequence(t Dim, offsets *Value) *Value {
 	return b.Op("cmp", &CmpAttrs{Op: "eq"}, row, col)
 }
 
-// decomposeQuantize has the roundings of the kernels: the scale and its inverse are f32.
 func decomposeQuantize(b *Builder, _ *Value, args []*Value) *Value {
 	x := b.cast(args[0], F32)
 	most := b.reduceRow("max", b.Op("max", nil, x, b.Op("neg", nil, x)))
 	most = b.Op("max", nil, most, b.Const(F32, 0x1p-100))
-	codes := b.cast(b.Op("mul", nil, x, b.Op("div", nil, b.Const(F32, 127), most)), I8)
+	codes := b.cast(b.Op("div", nil, b.Op("mul", nil, x, b.Const(F32, 127)), most), I8)
 	return b.Op("mul", nil, b.cast(codes, F32), b.Op("div", nil, most, b.Const(F32, 127)))
 }
 

@@ -176,7 +176,7 @@ func codes(s kernel.Spec, w []float32) (packed, scales []float32) {
 	rows := make([]float32, len(w))
 	for n := range s.WeightRows() {
 		row := rows[n*s.K : (n+1)*s.K]
-		scales[n] = kernel.Quantize(row, w[n*s.K:(n+1)*s.K])
+		scales[n] = kernel.QuantizeWeights(row, w[n*s.K:(n+1)*s.K])
 		for k, c := range row {
 			w[n*s.K+k] = c * scales[n]
 		}

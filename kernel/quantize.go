@@ -23,17 +23,32 @@ const (
 	CodesAt  = 64
 )
 
-// Quantize writes the codes of a row, as integers, and returns its scale. With the largest
-// magnitude m of the row, the scale is m/127 and a code is x·(127/m), rounded to the nearest, ties
-// to even; both quotients and the product are rounded to f32. A NaN makes the scale NaN, and an
-// infinity makes it infinite: then results are not finite either. Codes of such rows are 0 where
-// the product is NaN.
-func Quantize(codes, row []float32) (scale float32) {
+// QuantizeWeights writes the codes of a row of weights, as integers, and returns its scale. With the
+// largest magnitude m of the row, the scale is m/127 and a code is x·127/m, rounded once to the
+// nearest, ties to even.
+func QuantizeWeights(codes, row []float32) (scale float32) {
+	m := largest(row)
+	for i, x := range row {
+		codes[i] = float32(math.RoundToEven(float64(x) * Code / float64(m)))
+	}
+	return m / Code
+}
+
+// largest returns the largest magnitude of a row, leastMagnitude if that is more, NaN with a NaN.
+func largest(row []float32) float32 {
 	most := math.Float32bits(leastMagnitude)
 	for _, x := range row {
 		most = max(most, math.Float32bits(x)&^(1<<31)) // magnitudes are ordered as integers, NaN last
 	}
-	m := math.Float32frombits(most)
+	return math.Float32frombits(most)
+}
+
+// Quantize writes the codes of a row of activations, as integers, and returns its scale. It differs
+// from QuantizeWeights in that a code is x·(127/m), where quotient and product are rounded to f32.
+// A NaN makes the scale NaN, and an infinity makes it infinite: then results are not finite either.
+// Codes of such rows are 0 where the product is NaN.
+func Quantize(codes, row []float32) (scale float32) {
+	m := largest(row)
 	inverse := Code / m
 	for i, x := range row {
 		codes[i] = 0

@@ -48,7 +48,7 @@ func (w Weight) Values(src Source) ([]float32, error) {
 		var scales []float32
 		for n := range w.Shape[0] {
 			row := rows[n*cols : (n+1)*cols]
-			scales = append(scales, kernel.Quantize(row, row))
+			scales = append(scales, kernel.QuantizeWeights(row, row))
 		}
 		if w.Scales {
 			rows = scales

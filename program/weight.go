@@ -24,7 +24,7 @@ type Weight struct {
 	Blob string
 
 	// DType is the element type in the file; values are converted with round to nearest even.
-	// I8 with Parts: the codes of each row (kernel.Quantize). A Blob has I8.
+	// I8 with Parts: the codes of each row (kernel.QuantizeWeights). A Blob has I8.
 	DType ir.DType
 	// Scales: not the rows of Parts but the scale of each is the weight, f32; Parts are matrices.
 	Scales bool

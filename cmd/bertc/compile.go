@@ -25,7 +25,7 @@ type modelOptions struct {
 
 func (o *modelOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.model, "model", "", "model directory: config.json, *.safetensors, tokenizer.json")
-	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: bf16 or f32 (default: bf16 for 16-bit checkpoints, f32 for f32)")
+	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: bf16 for 16-bit checkpoints, f32 for f32)")
 	c.Flags().StringVar(&o.task, "task", "", "head to compile: "+bert.TaskNames()+" (default: what config.json names)")
 }
 
@@ -38,8 +38,10 @@ func (o *modelOptions) math() (ir.DType, error) {
 		return ir.BF16, nil
 	case "f32":
 		return ir.F32, nil
+	case "int8":
+		return ir.I8, nil
 	}
-	return 0, fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", o.dtype)
+	return 0, fmt.Errorf("--dtype %q: not supported (supported: int8, bf16, f32)", o.dtype)
 }
 
 // open opens the model and returns the numerics policy: what --dtype says, or the model's default.

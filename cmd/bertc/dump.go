@@ -75,7 +75,7 @@ func (o *modelOptions) stages(c *cobra.Command) (*pipeline.Model, []html.Stage, 
 		return nil, nil, nil, err
 	}
 	stages := []html.Stage{{Name: buildStage, Doc: buildDoc, Text: g.String(), Took: time.Since(start)}}
-	p, err := m.Program(passes.Options{Math: math, Targets: pipeline.Targets(), Observe: func(p passes.Pass, s *passes.State, took time.Duration) {
+	p, err := m.Program(passes.Options{Math: math, Targets: pipeline.Targets(math), Observe: func(p passes.Pass, s *passes.State, took time.Duration) {
 		stages = append(stages, html.Stage{Name: p.Name, Doc: p.Doc, Text: s.String(), Took: took})
 	}})
 	if err != nil {

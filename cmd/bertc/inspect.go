@@ -32,7 +32,7 @@ depends on the kernels that a machine runs: MemoryPlan of the package has it.`,
 				return err
 			}
 			defer m.Close()
-			p, err := m.Program(passes.Options{Math: math, Targets: pipeline.Targets()})
+			p, err := m.Program(passes.Options{Math: math, Targets: pipeline.Targets(math)})
 			if err != nil {
 				return err
 			}
@@ -44,7 +44,7 @@ depends on the kernels that a machine runs: MemoryPlan of the package has it.`,
 		},
 	}
 	c.Flags().StringVar(&o.task, "task", "", "head to look at: "+bert.TaskNames()+" (default: what config.json names)")
-	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: bf16 or f32 (default: as compile)")
+	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: as compile)")
 	return c
 }
 

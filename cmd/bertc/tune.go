@@ -51,7 +51,7 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 				return err
 			}
 			o.Math = math
-			if o.Target, err = tuneTarget(tier); err != nil {
+			if o.Target, err = tuneTarget(tier, math); err != nil {
 				return err
 			}
 			_, err = os.Stat(out)
@@ -79,7 +79,7 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 	}
 	c.Flags().StringVar(&mo.model, "model", "", "model directory")
 	c.Flags().StringVar(&config, "config", "", "a config.json")
-	c.Flags().StringVar(&mo.dtype, "dtype", "", "numerics: bf16 or f32 (default: bf16; f32 for the --model of an f32 checkpoint)")
+	c.Flags().StringVar(&mo.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: bf16; f32 for the --model of an f32 checkpoint)")
 	c.Flags().StringVar(&out, "out", "", "file that records are appended to")
 	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune (default: the best of this machine)")
 	c.Flags().StringVar(&o.Spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
@@ -117,9 +117,9 @@ func tuneConfig(c *cobra.Command, mo modelOptions, config string) (data []byte, 
 
 // tuneTarget returns the kernel target of a tier of this architecture; the best that is supported
 // for "".
-func tuneTarget(tier string) (string, error) {
+func tuneTarget(tier string, math ir.DType) (string, error) {
 	var names []string
-	for _, name := range pipeline.Targets() {
+	for _, name := range pipeline.Targets(math) {
 		t, _ := kernel.LookupTarget(name)
 		if t.GOARCH != runtime.GOARCH {
 			continue

@@ -33,8 +33,9 @@ func localBudget(s kernel.Spec, tokens int) float64 {
 	e := 0.0
 	switch s.Kind {
 	case kernel.Gather:
-		// Rows are copied and widened, which is exact; a sum of two rows rounds once.
-		if s.Positions {
+		// Rows are copied and widened, which is exact; a sum of two rows rounds once, a scale and the
+		// product of a code with it once each.
+		if s.Positions || s.Weight == ir.I8 {
 			e = 2 * u32
 		}
 	case kernel.Rowwise:
@@ -48,6 +49,11 @@ func localBudget(s kernel.Spec, tokens int) float64 {
 			// goes to another side than in the reference. That moves a row by as much as the
 			// factor counts in it, which in trained models is nearly all for a few channels.
 			e += u16
+		}
+		if s.Math == ir.I8 {
+			// Likewise for codes, which are apart by 1/127 of the row's largest factor; without a
+			// norm, for one whose scaled value is close to a tie.
+			e += 2 * u16
 		}
 	case kernel.Attention:
 		// Two sums and, between them, an exponential: an absolute error of a score, of which

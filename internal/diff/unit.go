@@ -65,8 +65,10 @@ func (u *unit) read(o Options, dir string) error {
 		return fmt.Errorf("%s:%w", file, err)
 	}
 	po := passes.Options{Math: ir.F32, Observe: u.observe}
-	if slices.ContainsFunc(plan.Kernels, func(k program.Kernel) bool { return k.Spec.Math == ir.BF16 }) {
-		po.Math = ir.BF16
+	for _, math := range []ir.DType{ir.BF16, ir.I8} { // i8 has both
+		if slices.ContainsFunc(plan.Kernels, func(k program.Kernel) bool { return k.Spec.Math == math }) {
+			po.Math = math
+		}
 	}
 	if u.math != 0 && u.math != po.Math {
 		return fmt.Errorf("%s: the package was compiled with %s products, not %s", dir, po.Math, u.math)

@@ -65,11 +65,14 @@ func Architectures() []string {
 	return names
 }
 
-// Targets returns the kernel targets that there are backends for, best first.
-func Targets() []string {
+// Targets returns the kernel targets that there are backends for and that multiply in math, best
+// first.
+func Targets(math ir.DType) []string {
 	var names []string
 	for _, b := range backends {
-		names = append(names, b().Target().Name)
+		if t := b().Target(); t.Multiplies(math) {
+			names = append(names, t.Name)
+		}
 	}
 	return names
 }
@@ -109,6 +112,7 @@ type Result struct {
 	OwnModule bool
 	goMod     []byte // of the package's own module
 	Program   *program.Program
+	Tables    rt.Module // of program.go, without the tiers
 	Manifest  checkpoint.Manifest
 	Files     []string // beside the weight file
 }
@@ -148,7 +152,7 @@ func Compile(ctx context.Context, m *Model, o Options) (Result, error) {
 	if o.Math == 0 {
 		o.Math = m.DType()
 	}
-	emitters, targets, err := chosen(o.Architectures)
+	emitters, targets, err := chosen(o.Architectures, o.Math)
 	if err != nil {
 		return r, err
 	}
@@ -172,6 +176,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 			id = identity(p, man)
 			return id
 		},
+		Vectors:  m.Quant.Vector,
 		Blobs:    map[string][]byte{emit.TokenizerBlob: m.Tokenizer, emit.DenseBlob: m.Sentence.Dense},
 		Progress: o.Progress,
 	})
@@ -196,6 +201,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	if err != nil {
 		return err
 	}
+	r.Tables = emit.Module(p, eo)
 	files, err := emit.Package(p, tiers, eo)
 	if err != nil {
 		return err
@@ -253,9 +259,16 @@ func facts(m *Model, math ir.DType, emitters []codegen.Backend) []emit.Fact {
 			c.NumHiddenLayers, c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads, c.NumKeyValueHeads, c.EmbeddingRows, c.MaxPositionEmbeddings, m.Parameters())},
 		{Name: "norm and positions", Value: fmt.Sprintf("%s, %s", c.NormType, c.Positions)},
 		{Name: "head", Value: head(c)},
-		{Name: "numerics", Value: fmt.Sprintf("products in %s, sums and residual stream in f32", math)},
+		{Name: "numerics", Value: numerics(math)},
 		{Name: "kernels", Value: strings.Join(append(targets, "portable Go"), ", ")},
 	}
+}
+
+func numerics(math ir.DType) string {
+	if math == ir.I8 {
+		return "products of the layers and the decoder in i8, with a scale for each row of both factors; others in bf16; residual stream in f32"
+	}
+	return fmt.Sprintf("products in %s, sums and residual stream in f32", math)
 }
 
 // head is the task with its labels.
@@ -270,7 +283,8 @@ func head(c bert.Config) string {
 	return text
 }
 
-func chosen(archs []string) (bs []codegen.Backend, targets []string, err error) {
+// chosen returns the backends of the architectures, all with nil, that multiply in math.
+func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []string, err error) {
 	for _, a := range archs {
 		if !slices.Contains(Architectures(), a) {
 			return nil, nil, fmt.Errorf("--targets %q: unknown target (known: %s)", a, strings.Join(Architectures(), ", "))
@@ -278,9 +292,14 @@ func chosen(archs []string) (bs []codegen.Backend, targets []string, err error) 
 	}
 	for _, b := range backends {
 		backend := b()
-		if archs == nil || slices.Contains(archs, backend.Target().GOARCH) {
+		if t := backend.Target(); t.Multiplies(math) && (archs == nil || slices.Contains(archs, t.GOARCH)) {
 			bs = append(bs, backend)
-			targets = append(targets, backend.Target().Name)
+			targets = append(targets, t.Name)
+		}
+	}
+	for _, a := range archs {
+		if !slices.ContainsFunc(bs, func(b codegen.Backend) bool { return b.Target().GOARCH == a }) {
+			return nil, nil, fmt.Errorf("--targets %q: has no kernels in %s, without it the portable kernels run there", a, math)
 		}
 	}
 	return bs, targets, nil

@@ -52,13 +52,17 @@ func (m *Model) GraphAfter(pass string, math ir.DType) (*ir.Graph, error) {
 		return nil, err
 	}
 	var after *ir.Graph
-	_, err = passes.Run(g, passes.Options{Math: math, After: pass, MaxPositions: m.Config.MaxPositionEmbeddings,
+	_, err = passes.Run(g, passes.Options{Math: math, Quant: m.quant(math), After: pass, MaxPositions: m.Config.MaxPositionEmbeddings,
 		Observe: func(_ passes.Pass, s *passes.State, _ time.Duration) { after = s.Graph }})
 	return after, err
 }
 
-// Weight returns a tensor of the checkpoint for the interpreter, by canonical name.
+// Weight returns a tensor of the checkpoint for the interpreter, by canonical name, or a vector of
+// Quant.
 func (m *Model) Weight(name string, t ir.Type) (*ir.Tensor, error) {
+	if v := m.Quant.Vector(name); v != nil {
+		return &ir.Tensor{DType: t.DType, Shape: []int{len(v)}, Data: floats(v)}, nil
+	}
 	tensor, err := m.Checkpoint.Tensor(name)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
+	"github.com/bertc/bertc/quant"
 	"github.com/bertc/bertc/tokenizer/hf"
 )
 
@@ -25,6 +26,8 @@ type Model struct {
 	Tokenizer []byte
 	// Sentence is how embeddings are made.
 	Sentence Sentence
+	// Quant says how matmuls are quantised where the math is ir.I8; nil is the default.
+	Quant *quant.Config
 }
 
 // Open opens the model directory dir and checks everything but the data of the tensors.
@@ -138,6 +141,14 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
+// quant returns Quant where it says something.
+func (m *Model) quant(math ir.DType) *quant.Config {
+	if math != ir.I8 {
+		return nil
+	}
+	return m.Quant
+}
+
 // Program compiles the model's graph. Targets, math dtype, plans and observers come from o; the
 // tokenizer's image becomes the last weight.
 func (m *Model) Program(o passes.Options) (*program.Program, error) {
@@ -146,6 +157,7 @@ func (m *Model) Program(o passes.Options) (*program.Program, error) {
 		return nil, err
 	}
 	o.MaxPositions = m.Config.MaxPositionEmbeddings
+	o.Quant = m.quant(o.Math)
 	p, err := passes.Run(g, o)
 	if err != nil || p == nil {
 		return nil, err

@@ -174,7 +174,7 @@ func TestPlanText(t *testing.T) {
 	if p.String() != string(text) {
 		t.Error("the text does not print as it was parsed")
 	}
-	q, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets()})
+	q, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets(m.DType())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestMemoryPlan(t *testing.T) {
 		t.Skip("SKIP: the test builds a program for the machine that it runs on, linux only")
 	}
 	m, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
-	p, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets()})
+	p, err := m.Program(passes.Options{Math: m.DType(), Targets: Targets(m.DType())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ graph/bert:             ir
 tokenizer/hf:           tokenizer
 checkpoint:             program, kernel, ir, internal/num, internal/nearest, internal/staging, golang.org/x/sys, golang.org/x/exp
 
-runtime/cuda:           runtime
+runtime/cuda:           runtime, C
 codegen:                kernel
 codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
@@ -134,7 +134,7 @@ func parseRules(text string) (map[string][]string, error) {
 func mayImport(allowed []string, imported string) bool {
 	own := strings.HasPrefix(imported, module+"/")
 	if !own && !strings.Contains(strings.Split(imported, "/")[0], ".") {
-		return imported != "C" // the standard library
+		return imported != "C" || slices.Contains(allowed, "C") // the standard library, and cgo
 	}
 	return slices.ContainsFunc(allowed, func(a string) bool {
 		if own {
@@ -181,6 +181,7 @@ func TestMayImport(t *testing.T) {
 		{"-", "fmt", true},
 		{"-", "net/http", true},
 		{"*", "C", false},
+		{"C", "C", true},
 		{"-", module + "/ir", false},
 		{"ir", module + "/ir", true},
 		{"ir", module + "/ir/irtest", false},

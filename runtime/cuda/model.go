@@ -19,8 +19,9 @@ type Model struct {
 	topK      rt.Step
 	functions map[string]Function
 	weights   map[weightKey]matrix
-	buffers   []buffer // by rt.BufferID, 0 is none
-	slots     []int    // by step: slots of the statistics of its Src
+	memory    [][]Pointer // of the weights
+	buffers   []buffer    // by rt.BufferID, 0 is none
+	slots     []int       // by step: slots of the statistics of its Src
 
 	mu    sync.Mutex
 	users int // the model itself, until Close, and its sessions
@@ -31,7 +32,7 @@ type Model struct {
 func Open(d Driver, m *rt.Model, mod *rt.Module, p *Program, ptx string) (rt.Device, error) {
 	model := &Model{driver: d, mod: mod, program: p, functions: map[string]Function{}, weights: map[weightKey]matrix{}, users: 1}
 	if err := model.open(m, ptx); err != nil {
-		d.Close()
+		model.leave()
 		return nil, err
 	}
 	return model, nil
@@ -114,8 +115,17 @@ func (m *Model) leave() error {
 	m.users--
 	last := m.users == 0
 	m.mu.Unlock()
-	if last {
-		return m.driver.Close()
+	if !last {
+		return nil
 	}
-	return nil
+	var first error
+	for _, p := range m.memory {
+		if err := m.driver.Free(p); first == nil {
+			first = err
+		}
+	}
+	if err := m.driver.Close(); first == nil {
+		first = err
+	}
+	return first
 }

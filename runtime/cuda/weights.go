@@ -118,11 +118,20 @@ func (m *Model) upload(weights *rt.Model, s *rt.Step, p Param) (err error) {
 
 // put uploads bytes.
 func (m *Model) put(data []byte) (Pointer, error) {
-	at, err := m.driver.Alloc(len(data))
+	at, err := m.alloc(len(data))
 	if err != nil {
 		return 0, err
 	}
-	return at[0], m.driver.Upload(at[0], data)
+	return at, m.driver.Upload(at, data)
+}
+
+func (m *Model) alloc(bytes int) (Pointer, error) {
+	at, err := m.driver.Alloc(bytes)
+	if err != nil {
+		return 0, err
+	}
+	m.memory = append(m.memory, at)
+	return at[0], nil
 }
 
 // source is a bf16 matrix of the weight file.
@@ -230,11 +239,10 @@ const uploadBytes = 4 << 20
 // part of it.
 func (m *Model) putMatrix(src source, gamma []float32, order Order) (matrix, error) {
 	out := matrix{rows: roundUp(src.rows, OrderRows), cols: src.cols}
-	at, err := m.driver.Alloc(2 * out.rows * out.cols)
-	if err != nil {
+	var err error
+	if out.at, err = m.alloc(2 * out.rows * out.cols); err != nil {
 		return out, err
 	}
-	out.at = at[0]
 	rows := max(1, uploadBytes/(2*src.cols))
 	var next atomic.Int64
 	var failed atomic.Pointer[error]

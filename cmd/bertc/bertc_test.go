@@ -20,6 +20,7 @@ import (
 
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/kernel"
 )
 
 const tiny = "../../models/tiny"
@@ -559,6 +560,10 @@ func TestTuneFlags(t *testing.T) {
 	for flag, value := range map[string]string{"--candidates": "-1", "--rounds": "0", "--tokens": "0", "--threads": "-2", "--spec": "[", "--kernels": "sse"} {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, flag, value)
 		sentence(t, err, flag, value)
+	}
+	if amx, _ := kernel.LookupTarget("amd64/amx"); !pipeline.Supported(amx) {
+		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--kernels", "amx")
+		sentence(t, err, "--kernels", "amx")
 	}
 	for _, tokens := range []string{"2049", "9000"} {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--tokens", tokens)

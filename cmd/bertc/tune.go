@@ -17,6 +17,7 @@ import (
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 func tuneCommand() *cobra.Command {
@@ -126,6 +127,9 @@ func tuneTarget(tier string, math ir.DType) (string, error) {
 		}
 		_, n, _ := strings.Cut(name, "/")
 		names = append(names, n)
+		if lacks := rt.Missing(t.Features...); tier == n && len(lacks) > 0 {
+			return "", fmt.Errorf("--kernels %q: the CPU or the operating system lacks %s", tier, strings.Join(lacks, ", "))
+		}
 		if tier == n || tier == "" && pipeline.Supported(t) {
 			return name, nil
 		}

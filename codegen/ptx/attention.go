@@ -29,6 +29,7 @@ type attentionEntry struct {
 	kv, row0    reg // key/value head, first packed row
 	packed      reg // packed rows of the sequence
 	src, dst    reg
+	shadow      reg // of dst, "" unless it is f32
 }
 
 func attention(symbol string, k kernel.Kernel) []variant {
@@ -49,6 +50,9 @@ func (a *attentionEntry) group() int { return a.spec.Heads / a.spec.KVHeads }
 func (a *attentionEntry) item() {
 	a.src = a.pointer(cuda.OperandSrc)
 	a.dst = a.pointer(cuda.OperandDst)
+	if a.spec.Out == ir.F32 {
+		a.shadow = a.param(cuda.Param{Kind: cuda.ParamShadow, Operand: cuda.OperandDst})
+	}
 	items := a.param(cuda.Param{Kind: cuda.ParamItems})
 	count := a.r("ld.global.u32", at(a.param(cuda.Param{Kind: cuda.ParamItemCount}), 0))
 	id := a.r("mov.u32", "%ctaid.x")
@@ -224,23 +228,30 @@ func (a *attentionEntry) attend() {
 // finish writes the results divided by the sums of the probabilities.
 func (a *attentionEntry) finish(lane, warpRow reg, o [][]reg, sum [2]reg) {
 	s := a.spec
-	cols := s.Heads * s.HeadDim
-	size := s.Out.Size()
 	for h := range 2 {
 		a.shuffle("add.rn.f32", sum[h], 1, 2)
 		inverse := a.f("rcp.approx.ftz.f32", sum[h])
 		row := a.r("add.u32", a.row0, a.r("add.u32", warpRow, a.r("add.u32", a.r("shr.u32", lane, 2), 8*h)))
 		a.when(a.p("setp.lt.u32", row, a.packed), func() {
 			query, head := a.divMod(row, a.group())
+			token := a.r("add.u32", a.start, query)
 			head = a.r("mad.lo.u32", a.kv, a.group(), head)
-			to := a.rd("mad.wide.u32", a.r("add.u32", a.start, query), cuda.Pitch(cols, s.Out == ir.BF16), a.dst)
-			to = a.rd("mad.wide.u32", head, s.HeadDim*size, to)
-			col := a.r("shl.b32", a.r("and.b32", lane, 3), 1)
-			to = a.rd("mad.wide.u32", col, size, to)
 			for j := range o {
-				c := a.columnsBelow(a.r("add.u32", col, 8*j), s.HeadDim, "")
-				v := [2]reg{a.f("mul.rn.f32", o[j][2*h], inverse), a.f("mul.rn.f32", o[j][2*h+1], inverse)}
-				a.storePair(a.rd("add.u64", to, 8*j*size), s.Out, s.HeadDim%2 == 0, c, v)
+				a.do("mul.rn.f32", o[j][2*h], o[j][2*h], inverse)
+				a.do("mul.rn.f32", o[j][2*h+1], o[j][2*h+1], inverse)
+			}
+			write := func(to reg, d ir.DType) {
+				pitch, size := cuda.Pitch(s.Heads*s.HeadDim, d == ir.BF16), d.Size()
+				col := a.r("shl.b32", a.r("and.b32", lane, 3), 1)
+				to = a.element(to, token, pitch, a.r("mad.lo.u32", head, s.HeadDim, col), size)
+				for j := range o {
+					c := a.columnsBelow(a.r("add.u32", col, 8*j), s.HeadDim, "")
+					a.storePair(a.rd("add.u64", to, 8*j*size), d, s.HeadDim%2 == 0, c, [2]reg{o[j][2*h], o[j][2*h+1]})
+				}
+			}
+			write(a.dst, s.Out)
+			if a.shadow != "" {
+				a.when(a.ptrSet(a.shadow), func() { write(a.shadow, ir.BF16) })
 			}
 		})
 	}

@@ -93,6 +93,7 @@ type mmaGemm struct {
 // newMMAGemm writes the entry of tile t and returns it with its launch.
 func newMMAGemm(symbol string, s kernel.Spec, t mmaTile) part {
 	g := &mmaGemm{entry: newEntry(fmt.Sprintf("%s_%dx%d", symbol, t.m, t.n), 32*t.warps()), mmaTile: t, spec: s}
+	g.minCTAs = 1
 	g.declare()
 	g.place()
 	g.epilogue(g.products())

@@ -113,8 +113,8 @@ func (g *mmaGemm) epilogue(acc [][][]reg) {
 
 		r := sumRow{at: g.r("mad.lo.u32", inTile, g.sumsRow(), g.smem)}
 		if s.Prologue != kernel.NoPrologue {
-			r.scale, r.mean = g.f32(), g.f32()
-			g.do("ld.shared.v2.f32", vec(r.scale, r.mean), at(g.r("mad.lo.u32", inTile, 8, g.smem), g.normAt()))
+			r.scale, r.mean = g.f("mov.f32", 0.0), g.f("mov.f32", 0.0)
+			g.doIf(ok, "ld.shared.v2.f32", vec(r.scale, r.mean), at(g.r("mad.lo.u32", inTile, 8, g.smem), g.normAt()))
 		}
 		var v [2]reg
 		if s.Epilogue.Has(kernel.GLU) {

@@ -1,0 +1,111 @@
+package ptx
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/runtime/cuda"
+)
+
+// items lists the work of attention for sequences one after another, blocks of rows packed rows.
+func items(s kernel.Spec, lengths []int, rows int) []int32 {
+	var out []int32
+	start := 0
+	for _, n := range lengths {
+		for kv := range s.KVHeads {
+			for row := 0; row < n*s.Heads/s.KVHeads; row += rows {
+				out = append(out, int32(start), int32(n), int32(kv), int32(row))
+			}
+		}
+		start += n
+	}
+	return out
+}
+
+// TestAttention: sequences of many lengths in one batch, each against the interpreter, and alone.
+func TestAttention(t *testing.T) {
+	eachKernel(t, kernel.Attention, func(t *testing.T, k kernel.Kernel) {
+		s := k.Spec
+		u, m := compile(t, k)
+		l := u.Kernel.Variants[0].Launches[0]
+		run := func(qkv []float32, lengths []int, seed uint64) []float32 {
+			tokens := len(qkv) / s.QKVCols()
+			b := newBench(t, seed, 4)
+			src := b.buffer(s.In, qkv, tokens, s.QKVCols())
+			b.bind(cuda.ParamPointer, cuda.OperandSrc, src.addr)
+			b.bind(cuda.ParamMap, cuda.OperandSrc, src)
+			list := items(s, lengths, l.Grid.TileM)
+			b.bind(cuda.ParamItems, 0, b.alloc(4*len(list), i32Bytes(list)))
+			dst, shadow, _ := b.output(s.Out, tokens, s.Heads*s.HeadDim)
+			b.launch(u, m, tokens, len(list)/4, 0)
+			got := dst.values()
+			if s.Out == ir.F32 {
+				checkShadow(t, got, shadow)
+			}
+			return got
+		}
+		lengths := []int{1, 33, 2, k.Plan.BlockN + 1, k.Plan.BlockN}
+		var qkv []float32
+		r := rand.New(rand.NewPCG(4, 0))
+		for _, n := range lengths {
+			// Large scores: with most of them the probability is far below one.
+			qkv = append(qkv, normal(r, s.In, n*s.QKVCols(), 2)...)
+		}
+		got := run(qkv, lengths, 1)
+		start := 0
+		for _, n := range lengths {
+			part := qkv[start*s.QKVCols():][:n*s.QKVCols()]
+			cols := s.Heads * s.HeadDim
+			mine := got[start*cols:][:n*cols]
+			want := attend(s, part)
+			for i, w := range want {
+				row := want[i/s.HeadDim*s.HeadDim:][:s.HeadDim]
+				largest := slices.MaxFunc(row, func(a, b float64) int { return int(math.Copysign(1, math.Abs(a)-math.Abs(b))) })
+				// Probabilities rounded to bf16, 2^-9 each at most, weigh values of the row's size; exponents
+				// that were rounded to f32.
+				bound := 0x1p-8*(2+math.Abs(largest)) + step(s.Out)*math.Abs(w)
+				if !(math.Abs(float64(mine[i])-w) <= bound) {
+					t.Fatalf("%d tokens: token %d column %d: %v, want %v ± %.2g", n, i/cols, i%cols, mine[i], w, bound)
+				}
+			}
+			same(t, fmt.Sprintf("%d tokens alone", n), run(part, []int{n}, 2), mine)
+			start += n
+		}
+	})
+}
+
+// attend is attention of one sequence in float64, on factors rounded to bf16.
+func attend(s kernel.Spec, qkv []float32) []float64 {
+	cols, d, group := s.QKVCols(), s.HeadDim, s.Heads/s.KVHeads
+	n := len(qkv) / cols
+	x := func(token, head, i int) float64 { return round(ir.BF16, float64(qkv[token*cols+head*d+i])) }
+	var out []float64
+	for query := range n {
+		for h := range s.Heads {
+			key := s.Heads + h/group
+			o, p, largest, sum := make([]float64, d), make([]float64, n), math.Inf(-1), 0.0
+			for j := range p {
+				for i := range d {
+					p[j] += x(query, h, i) * x(j, key, i) * s.Scale
+				}
+				largest = max(largest, p[j])
+			}
+			for j := range p {
+				p[j] = math.Exp(p[j] - largest)
+				sum += p[j]
+			}
+			for i := range o {
+				for j := range p {
+					o[i] += p[j] / sum * x(j, key+s.KVHeads, i)
+				}
+			}
+			out = append(out, o...)
+		}
+	}
+	return out
+}

@@ -50,6 +50,9 @@ var tasks = map[string]struct{ template, head, call string }{
 // templates lists the templates that this model needs.
 func (d data) templates() []string {
 	ts := []string{"doc.go.tmpl", "model.go.tmpl", "session.go.tmpl", "model_test.go.tmpl"}
+	if d.GPU != nil {
+		ts = append(ts, "cuda.go.tmpl", "cuda_off.go.tmpl")
+	}
 	if d.HasTokenizer {
 		ts = append(ts, "text.go.tmpl", "batch.go.tmpl", "embed.go.tmpl")
 		if t := tasks[d.Task].template; t != "" {
@@ -58,6 +61,9 @@ func (d data) templates() []string {
 	}
 	return ts
 }
+
+// GPUTag is the build constraint of the files for a GPU.
+func (d data) GPUTag() string { return gpuTag }
 
 // TaskDoc is what the head is.
 func (d data) TaskDoc() string { return tasks[d.Task].head }

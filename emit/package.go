@@ -55,6 +55,8 @@ type Options struct {
 	DenseTanh    bool
 	// HasTokenizer: the weight file has the blob TokenizerBlob, and the package takes text.
 	HasTokenizer bool
+	// GPU is the code for a GPU, nil without.
+	GPU *GPU
 }
 
 // Fact is one line of the model card in the package documentation.
@@ -91,6 +93,13 @@ func Package(p *program.Program, tiers []Tier, o Options) ([]File, error) {
 	}
 	files = append(files, kernels...)
 	files = append(files, File{"program.go", programSource(p, o)})
+	if o.GPU != nil {
+		gpu, err := gpuFiles(o.GPU, o)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, gpu...)
+	}
 	type copied struct {
 		dir string
 		fs  embed.FS

@@ -129,7 +129,7 @@ a go.mod of its own.`,
 	o.flags(c)
 	c.Flags().StringVar(&out, "out", "", "directory of the package")
 	c.Flags().StringVar(&name, "package", "", "package name (default: made from --out)")
-	c.Flags().StringSliceVar(&o.targets, "targets", nil, "architectures to emit assembly for: "+strings.Join(pipeline.Architectures(), ", ")+" (default: all; the portable kernels are always there)")
+	c.Flags().StringSliceVar(&o.targets, "targets", nil, "what to emit kernels for: "+strings.Join(pipeline.Architectures(), ", ")+" (default: all but ptx, the GPU; the portable kernels are always there)")
 	c.Flags().StringVar(&tuning, "tuning", "", "records of bertc tune to look plans up in, before those that ship with bertc")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print passes, kernels and plans")
 	return c

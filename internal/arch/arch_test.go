@@ -49,7 +49,7 @@ codegen/arm64:          codegen, kernel, ir, runtime
 codegen/ptx:            kernel, ir, runtime/cuda
 codegen/ptx/emu:        internal/num
 codegen/codegentest:    codegen, kernel, ir, internal/num, internal/amxtest, runtime
-emit:                   program, kernel, ir, codegen, runtime, tokenizer, heads
+emit:                   program, kernel, ir, codegen, runtime, runtime/cuda, tokenizer, heads
 
 internal/html:          program
 internal/pipeline:      *, golang.org/x/mod

@@ -24,6 +24,7 @@ import (
 	"github.com/bertc/bertc/codegen"
 	"github.com/bertc/bertc/codegen/amd64"
 	"github.com/bertc/bertc/codegen/arm64"
+	"github.com/bertc/bertc/codegen/ptx"
 	"github.com/bertc/bertc/emit"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/heads"
@@ -54,8 +55,15 @@ var backends = []func() codegen.Backend{
 	func() codegen.Backend { return arm64.New() },
 }
 
+// gpuArchitecture is the name of the GPU among the architectures. A package has code for it only
+// where it is named.
+const gpuArchitecture = "ptx"
+
 // Architectures returns the names that Options.Architectures takes.
-func Architectures() []string {
+func Architectures() []string { return append(processors(), gpuArchitecture) }
+
+// processors are the architectures that there are backends for.
+func processors() []string {
 	var names []string
 	for _, b := range backends {
 		if arch := b().Target().GOARCH; !slices.Contains(names, arch) {
@@ -96,7 +104,7 @@ func Supported(t *kernel.Target) bool {
 type Options struct {
 	Out           string   // directory of the package
 	Package       string   // package name; "" makes one from Out
-	Architectures []string // nil: all; every package has the portable kernels besides
+	Architectures []string // nil: all processors; every package has the portable kernels besides
 	Math          ir.DType // 0: Model.DType
 	Plans         func(s kernel.Spec, target string) (p kernel.Plan, from string, ok bool)
 	Tiers         func(*program.Program) ([]emit.Tier, error) // nil: one for each backend
@@ -194,6 +202,12 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 	if eo.Pooling == "" {
 		eo.Pooling = string(heads.PoolMean)
 	}
+	if slices.Contains(o.Architectures, gpuArchitecture) {
+		if eo.GPU, err = gpuCode(p); err != nil {
+			return err
+		}
+		eo.Facts = append(eo.Facts, emit.Fact{Name: "GPU", Value: ptx.TargetName + ", with the build tag cuda"})
+	}
 	for _, w := range r.Manifest.Weights {
 		eo.WeightBytes = append(eo.WeightBytes, int(w.Size))
 	}
@@ -283,7 +297,8 @@ func head(c bert.Config) string {
 	return text
 }
 
-// chosen returns the backends of the architectures, all with nil, that multiply in math.
+// chosen returns the backends of the architectures, all processors with nil, that multiply in math,
+// and the names of their targets and the GPU's.
 func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []string, err error) {
 	for _, a := range archs {
 		if !slices.Contains(Architectures(), a) {
@@ -298,6 +313,13 @@ func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []stri
 		}
 	}
 	for _, a := range archs {
+		if a == gpuArchitecture {
+			if math != ir.BF16 {
+				return nil, nil, fmt.Errorf("--targets %s: the GPU multiplies bf16, not %s (--dtype bf16)", a, math)
+			}
+			targets = append(targets, ptx.TargetName)
+			continue
+		}
 		if !slices.ContainsFunc(bs, func(b codegen.Backend) bool { return b.Target().GOARCH == a }) {
 			return nil, nil, fmt.Errorf("--targets %q: has no kernels in %s, without it the portable kernels run there", a, math)
 		}

@@ -18,7 +18,11 @@ TOOLS := $(CURDIR)/.tools
 LOG := $(TOOLS)/log
 BERTC := $(TOOLS)/bin/bertc
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+# NVIDIA's assembler and disassembler, from PyPI; they need no GPU. ptxas 13.0 takes the PTX that driver 580 takes.
+CUDA_WHEELS := nvidia-cuda-nvcc==13.0.88 nvidia-cuda-nvdisasm==13.2.51
 EXAMPLES := fillmask encode classify answer embedserver
+
+export PATH := $(TOOLS)/bin:$(PATH)
 
 # Prints the packages and failed tests of a "go test -v" log.
 define show_tests
@@ -63,10 +67,10 @@ test: ## install what the tests need, then lint, test, cross-check and run the e
 	$(MAKE) summary || status=1; exit $$status
 
 .PHONY: deps
-deps: ## install Debian packages (as root) and Go modules
+deps: ## install Debian packages (as root), ptxas and Go modules
 	@need=""; \
 	for pair in as:binutils objcopy:binutils aarch64-linux-gnu-as:binutils-aarch64-linux-gnu \
-		qemu-aarch64:qemu-user llvm-mca-19:llvm-19 python3:python3; do \
+		qemu-aarch64:qemu-user llvm-mca-19:llvm-19 python3:python3 pip3:python3-pip; do \
 		command -v $${pair%:*} > /dev/null || need="$$need $${pair#*:}"; \
 	done; \
 	need=$$(printf '%s\n' $$need | sort -u | tr '\n' ' '); \
@@ -79,7 +83,15 @@ deps: ## install Debian packages (as root) and Go modules
 				|| { tail -2 $(LOG)/apt.txt; echo "not installed: tests that need $$p are skipped"; }; \
 		done; \
 	else echo "not there, and not installed without apt-get and root: $$need(tests that need them are skipped)"; fi
+	@$(MAKE) ptxas
 	@$(GO) mod download
+
+.PHONY: ptxas
+ptxas: ## install ptxas and nvdisasm (Linux on x86-64, 45 MB)
+	@if [ -x $(TOOLS)/bin/ptxas ]; then echo "ptxas: there"; \
+	elif mkdir -p $(LOG) $(TOOLS)/bin && rm -rf $(TOOLS)/cuda && python3 -m pip install --no-deps --target $(TOOLS)/cuda $(CUDA_WHEELS) > $(LOG)/pip.txt 2>&1 < /dev/null; then \
+		ln -sf $(TOOLS)/cuda/nvidia/cu13/bin/ptxas $(TOOLS)/cuda/nvidia/cu13/bin/nvdisasm $(TOOLS)/bin/; echo "ptxas: installed $(CUDA_WHEELS)"; \
+	else tail -2 $(LOG)/pip.txt; echo "not installed: tests that need ptxas are skipped"; fi
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef __cuda_cuda_h__ // the guard of NVIDIA's header, whose own declarations are compared
+
 typedef int CUresult;
 typedef int CUdevice;
 typedef uint64_t CUdeviceptr;
@@ -41,6 +43,8 @@ typedef struct CUlaunchConfig_st {
 	unsigned numAttrs;
 } CUlaunchConfig;
 
+#endif
+
 // CUDA_CONSTANTS(C) is C(name, value) of every constant.
 #define CUDA_CONSTANTS(C) \
 	C(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 16) \
@@ -63,11 +67,29 @@ typedef struct CUlaunchConfig_st {
 	C(CU_TENSOR_MAP_L2_PROMOTION_L2_256B, 3) \
 	C(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE, 0)
 
-#ifndef __cuda_cuda_h__ // of NVIDIA's header, which has them as enumerations
+#ifndef __cuda_cuda_h__
 #define C(name, value) name = value,
 enum { CUDA_CONSTANTS(C) };
 #undef C
 #endif
+
+// CUDA_LAYOUTS(L) is L(expression, value) of sizes and offsets in the structures.
+#define CUDA_LAYOUTS(L) \
+	L(sizeof(CUdeviceptr), 8) \
+	L(sizeof(CUtensorMap), 128) \
+	L(_Alignof(CUtensorMap), 64) \
+	L(sizeof(CUlaunchAttribute), 72) \
+	L(offsetof(CUlaunchAttribute, value), 8) \
+	L(offsetof(CUlaunchConfig, blockDimX), 12) \
+	L(offsetof(CUlaunchConfig, sharedMemBytes), 24) \
+	L(offsetof(CUlaunchConfig, hStream), 32) \
+	L(offsetof(CUlaunchConfig, attrs), 40) \
+	L(offsetof(CUlaunchConfig, numAttrs), 48) \
+	L(sizeof(CUlaunchConfig), 56)
+
+#define L(what, value) _Static_assert(what == value, #what);
+CUDA_LAYOUTS(L)
+#undef L
 
 // CUDA_FUNCTIONS(F) is F(name, symbol, parameters) of every function: what cuda.h calls it, and
 // the version of it that is called.

@@ -126,37 +126,51 @@ func (s *tiles) multiply(i instruction) error {
 	case c.rows != a.rows || a.colsb/4 != b.rows || c.colsb != b.colsb:
 		return fmt.Errorf("#UD: shapes %d×%d += %d×%d · %d×%d do not fit", c.rows, c.colsb, a.rows, a.colsb, b.rows, b.colsb)
 	}
+	if i.op == tdpbf16ps {
+		multiplyBF16(c, a, b)
+	} else {
+		multiplyInt8(i.op, c, a, b)
+	}
 	for m := range c.rows {
-		if i.op == tdpbf16ps {
-			multiplyBF16(c, a, b, m)
-		} else {
-			multiplyInt8(i.op, c, a, b, m)
-		}
 		clear(c.data[m][c.colsb:])
 	}
+	clear(c.data[c.rows:])
 	return nil
 }
 
-// multiplyBF16 does row m of TDPBF16PS: the products of the even elements of all pairs are summed
+// pair returns element n of a row of pairs of bf16. Subnormal numbers are zero.
+func pair(row *[maxBytes]byte, n int) (even, odd float64) {
+	bits := binary.LittleEndian.Uint32(row[4*n:])
+	return float64(flush(math.Float32frombits(bits << 16))), float64(flush(math.Float32frombits(bits & 0xffff0000)))
+}
+
+// multiplyBF16 does TDPBF16PS: in each row the products of the even elements of all pairs are summed
 // from zero by fused multiply-adds, those of the odd elements likewise; the two sums are added, and
 // the result is added to the destination. Each operation rounds to nearest, takes a subnormal for
 // zero and makes none.
-func multiplyBF16(c, a, b *tile, m int) {
-	var even, odd [maxBytes / 4]float32
-	for k := range a.colsb / 4 {
-		pair := binary.LittleEndian.Uint32(a.data[m][4*k:])
-		lo, hi := flush(math.Float32frombits(pair<<16)), flush(math.Float32frombits(pair&0xffff0000))
-		for n := range c.colsb / 4 {
-			pair := binary.LittleEndian.Uint32(b.data[k][4*n:])
-			even[n] = multiplyAdd(even[n], lo, flush(math.Float32frombits(pair<<16)))
-			odd[n] = multiplyAdd(odd[n], hi, flush(math.Float32frombits(pair&0xffff0000)))
+func multiplyBF16(c, a, b *tile) {
+	columns := c.colsb / 4
+	var rightEven, rightOdd [maxRows][maxBytes / 4]float64
+	for k := range b.rows {
+		for n := range columns {
+			rightEven[k][n], rightOdd[k][n] = pair(&b.data[k], n)
 		}
 	}
-	for n := range c.colsb / 4 {
-		at := c.data[m][4*n:]
-		sum := multiplyAdd(even[n], odd[n], 1)
-		old := flush(math.Float32frombits(binary.LittleEndian.Uint32(at)))
-		binary.LittleEndian.PutUint32(at, math.Float32bits(multiplyAdd(old, sum, 1)))
+	for m := range c.rows {
+		var even, odd [maxBytes / 4]float32
+		for k := range b.rows {
+			x, y := pair(&a.data[m], k)
+			for n := range columns {
+				even[n] = add(float64(even[n]), x*rightEven[k][n])
+				odd[n] = add(float64(odd[n]), y*rightOdd[k][n])
+			}
+		}
+		for n := range columns {
+			at := c.data[m][4*n:]
+			old := flush(math.Float32frombits(binary.LittleEndian.Uint32(at)))
+			sum := add(float64(even[n]), float64(odd[n]))
+			binary.LittleEndian.PutUint32(at, math.Float32bits(add(float64(old), float64(sum))))
+		}
 	}
 }
 
@@ -169,26 +183,32 @@ func flush(x float32) float32 {
 	return x
 }
 
-// multiplyAdd returns acc + a·b, rounded once. The product of two f32 is exact in float64; the sum
-// is not, and its rounding matters only where it lies halfway between two f32, or below the normal
-// numbers.
-func multiplyAdd(acc, a, b float32) float32 {
-	x, y := float64(acc), float64(a)*float64(b)
+// The bits that an f32 lacks, and their value halfway between two f32.
+const below, half = 1<<29 - 1, 1 << 28
+
+// add returns x + y rounded once, for an f32 and a product of two, which is exact in float64. The
+// float64 sum is not, and its rounding matters only where it lies halfway between two f32, or is no
+// normal number.
+func add(x, y float64) float32 {
 	sum := x + y
-	const half, below = 1 << 28, 1<<29 - 1 // of the bits that an f32 lacks
-	if math.Float64bits(sum)&below == half {
-		// The error of the sum (Knuth) says on which side of the halfway point the exact one is.
-		z := sum - x
-		if e := (x - (sum - z)) + (y - z); e != 0 {
-			toZero := (e < 0) == (sum > 0)
-			bits := math.Float64bits(sum)
-			if toZero {
-				bits--
-			} else {
-				bits++
-			}
-			sum = math.Float64frombits(bits)
+	if math.Float64bits(sum)&below == half || math.Abs(sum) < smallest {
+		return addSlowly(x, y)
+	}
+	return float32(sum)
+}
+
+func addSlowly(x, y float64) float32 {
+	sum := x + y
+	// The error of the sum (Knuth) says on which side of a halfway point the exact one is.
+	z := sum - x
+	if e := (x - (sum - z)) + (y - z); e != 0 && math.Float64bits(sum)&below == half {
+		bits := math.Float64bits(sum)
+		if (e < 0) == (sum > 0) {
+			bits--
+		} else {
+			bits++
 		}
+		sum = math.Float64frombits(bits)
 	}
 	// Rounded to 24 bits, whatever the exponent, numbers from here on are normal.
 	if math.Abs(sum) < smallest*(1-0x1p-25) {
@@ -197,8 +217,8 @@ func multiplyAdd(acc, a, b float32) float32 {
 	return float32(sum)
 }
 
-// multiplyInt8 does row m of TDPBSSD and its siblings: sums of four products, modulo 2³².
-func multiplyInt8(op operation, c, a, b *tile, m int) {
+// multiplyInt8 does TDPBSSD and its siblings: sums of four products, modulo 2³².
+func multiplyInt8(op operation, c, a, b *tile) {
 	signedA, signedB := op == tdpbssd || op == tdpbsud, op == tdpbssd || op == tdpbusd
 	value := func(x byte, signed bool) int32 {
 		if signed {
@@ -206,12 +226,14 @@ func multiplyInt8(op operation, c, a, b *tile, m int) {
 		}
 		return int32(x)
 	}
-	for n := range c.colsb / 4 {
-		at := c.data[m][4*n:]
-		sum := int32(binary.LittleEndian.Uint32(at))
-		for k := range a.colsb {
-			sum += value(a.data[m][k], signedA) * value(b.data[k/4][4*n+k%4], signedB)
+	for m := range c.rows {
+		for n := range c.colsb / 4 {
+			at := c.data[m][4*n:]
+			sum := int32(binary.LittleEndian.Uint32(at))
+			for k := range a.colsb {
+				sum += value(a.data[m][k], signedA) * value(b.data[k/4][4*n+k%4], signedB)
+			}
+			binary.LittleEndian.PutUint32(at, uint32(sum))
 		}
-		binary.LittleEndian.PutUint32(at, uint32(sum))
 	}
 }

@@ -225,6 +225,7 @@ func (d *decoder) asyncCopy() {
 		})
 		w.mask = all
 		w.cta.inflight++
+		w.cta.copying(&a)
 		w.sim.async = append(w.sim.async, &async{run: func() {
 			for _, p := range parts {
 				clear(p.dst[copy(p.dst, p.src):])
@@ -686,6 +687,7 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 			c.shared[off+i] = 0xff
 		}
 		c.inflight++
+		c.copying(&a)
 		line := w.in
 		w.sim.async = append(w.sim.async, &async{run: func() {
 			if t == nil {
@@ -790,6 +792,7 @@ func (w *warp) bulkStore(in *instr, b *bulkInstr, l int) {
 		})
 	}
 	c.inflight++
+	c.copying(&a)
 	w.sim.async = append(w.sim.async, &async{run: func() {
 		if t == nil {
 			copy(buffer, c.shared[off:])

@@ -376,7 +376,7 @@ func (w *warp) waitWgmma(n int) action {
 			return fmt.Sprintf("the wgmma of line %d, which %d of 4 warps issued", op.in.line, op.issued)
 		}, func() bool { return pending() == nil })
 	}
-	agent := w.group().ent()
+	agent := w.group().ent() + w.index%4
 	for _, ops := range old {
 		for _, op := range ops {
 			for _, rs := range [][]int32{op.in.wg.d, op.in.wg.a} {
@@ -481,7 +481,7 @@ func (w *warp) startWgmma(wg *warpgroup, op *wgmmaOp) {
 	g := op.in.wg
 	wg.clk++
 	op.clk = wg.clk
-	a := actor{w: w, ent: wg.ent(), clk: op.clk, async: true, clock: op.know.clock, proxy: op.know.proxy, line: op.in.line}
+	a := actor{w: w, ent: wg.ent(), clk: op.clk, async: true, quad: true, clock: op.know.clock, proxy: op.know.proxy, line: op.in.line}
 	if g.a == nil {
 		w.checkDescriptor(&a, op.descs[0], 64, g.transA, "A")
 	}

@@ -8,7 +8,9 @@ package emu
 // so races within a warp are not found. Every warp has two clocks: what happened before it in the
 // generic proxy, and which of those writes the async proxy sees. fence.proxy.async joins the second
 // with the first. Accesses of agents are recorded when the operation is issued, so that what is
-// reported does not depend on when it completes.
+// reported does not depend on when it completes. A wgmma is over for others when all four warps have
+// waited for it: each warp's wait_group speaks for its own quarter (DeepGEMM releases a stage once
+// per warp), so the agent of a warpgroup has four entries in a clock.
 
 type vclock []uint32
 
@@ -39,15 +41,16 @@ func (c *clocks) reset() {
 	clear(c.proxy)
 }
 
-// Entities of a CTA: its warps, their bulk agents, their cp.async agents, its warpgroups.
-func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)/4 }
+// Entities of a CTA: its warps, their bulk agents, their cp.async agents, and four for each
+// warpgroup.
+func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)&^3 }
 
 func (c *cta) entity(n int) int { return c.rank*entitiesPerCTA(len(c.warps)) + n }
 
 func (w *warp) ent() int      { return w.cta.entity(w.index) }
 func (w *warp) bulkEnt() int  { return w.cta.entity(len(w.cta.warps) + w.index) }
 func (w *warp) copyEnt() int  { return w.cta.entity(2*len(w.cta.warps) + w.index) }
-func (g *warpgroup) ent() int { return g.cta.entity(3*len(g.cta.warps) + g.index) }
+func (g *warpgroup) ent() int { return g.cta.entity(3*len(g.cta.warps) + 4*g.index) }
 
 func (w *warp) initClocks() {
 	n := w.cta.cluster.ents
@@ -74,6 +77,16 @@ type access struct {
 	ent   uint16
 	mask  uint8 // of the 4 bytes
 	async bool
+	quad  bool // of a warpgroup, with four entries
+}
+
+// before reports whether an access is part of what a clock knows.
+func (p *access) before(v vclock) bool {
+	if p.quad {
+		q := v[p.ent : p.ent+4]
+		return p.clk <= min(q[0], q[1], q[2], q[3])
+	}
+	return p.clk <= v[p.ent]
 }
 
 // maxReaders bounds the readers that a cell remembers; with more, the oldest is forgotten.
@@ -91,6 +104,7 @@ type actor struct {
 	ent   int
 	clk   uint32
 	async bool   // of the async proxy
+	quad  bool   // a warpgroup
 	clock vclock // everything that happened before
 	proxy vclock // writes that the async proxy sees; used when async
 	line  int
@@ -98,6 +112,11 @@ type actor struct {
 
 func (w *warp) actor() actor {
 	return actor{w: w, ent: w.ent(), clk: w.clock[w.ent()], clock: w.clock, line: w.in.line}
+}
+
+// copying notes that an agent's copy uses the shared memory of c.
+func (c *cta) copying(a *actor) {
+	c.copies[a.ent] = access{clk: a.clk, line: int32(a.line), ent: uint16(a.ent)}
 }
 
 // touch records an access to n bytes of the shared memory of c and reports a race.
@@ -114,7 +133,7 @@ func (c *cta) touch(a *actor, off, n int, write bool) {
 			if a.async && !p.async {
 				know = a.proxy
 			}
-			if p.clk > know[p.ent] {
+			if !p.before(know) {
 				c.race(a, p, off-k, write, true)
 			}
 		}
@@ -127,12 +146,12 @@ func (c *cta) touch(a *actor, off, n int, write bool) {
 			if p.mask&m == 0 {
 				continue
 			}
-			if (int(p.ent) != a.ent || a.async) && p.clk > a.clock[p.ent] {
+			if (int(p.ent) != a.ent || a.async) && !p.before(a.clock) {
 				c.race(a, p, off-k, write, false)
 			}
 			p.mask = 0
 		}
-		cl.write = access{a.clk, int32(a.line), uint16(a.ent), m, a.async}
+		cl.write = access{a.clk, int32(a.line), uint16(a.ent), m, a.async, a.quad}
 	}
 }
 
@@ -144,7 +163,7 @@ func (c *cta) addRead(cl *cell, a *actor, m uint8) {
 			p.clk, p.line, p.mask = a.clk, int32(a.line), p.mask|m
 			return
 		}
-		if p.mask == 0 || p.clk <= a.clock[p.ent] {
+		if p.mask == 0 || p.before(a.clock) {
 			free = i
 		}
 	}
@@ -152,13 +171,13 @@ func (c *cta) addRead(cl *cell, a *actor, m uint8) {
 		free = int(cl.next)
 		cl.next = (cl.next + 1) % maxReaders
 	}
-	cl.reads[free] = access{a.clk, int32(a.line), uint16(a.ent), m, a.async}
+	cl.reads[free] = access{a.clk, int32(a.line), uint16(a.ent), m, a.async, a.quad}
 }
 
 func (c *cta) race(a *actor, p *access, off int, write, wrote bool) {
 	word := map[bool]string{true: "writes", false: "reads"}
 	hint := ""
-	if a.async && !p.async && wrote && p.clk <= a.clock[p.ent] {
+	if a.async && !p.async && wrote && p.before(a.clock) {
 		hint = "; it happened before, but without fence.proxy.async the async proxy does not see it"
 	}
 	s := a.w.sim
@@ -182,6 +201,6 @@ func (cl *cluster) entityName(e int) string {
 	case n < 3*nw:
 		return "a cp.async of warp " + itoa(n-2*nw) + where
 	default:
-		return "a wgmma of warpgroup " + itoa(n-3*nw) + where
+		return "a wgmma of warpgroup " + itoa((n-3*nw)/4) + where
 	}
 }

@@ -2,7 +2,9 @@ package emu
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -64,7 +66,8 @@ type cta struct {
 	mbars    map[uint32]*mbarrier
 	pool     int // free registers
 	groups   []*warpgroup
-	inflight int // asynchronous operations that touch its shared memory
+	inflight int            // asynchronous operations that touch its shared memory
+	copies   map[int]access // the last copy of each agent that touched its shared memory
 }
 
 // group is a set of lanes of a warp at one pc.
@@ -157,7 +160,7 @@ func (s *sim) start() {
 	count := size[0] * size[1] * size[2]
 	cl.ents = count * entitiesPerCTA(threads/32)
 	for rank := range count {
-		c := &cta{sim: s, cluster: cl, rank: rank, mbars: map[uint32]*mbarrier{}}
+		c := &cta{sim: s, cluster: cl, rank: rank, mbars: map[uint32]*mbarrier{}, copies: map[int]access{}}
 		pos := [3]int{rank % size[0], rank / size[0] % size[1], rank / size[0] / size[1]}
 		for i := range pos {
 			c.id[i] = cl.id[i]*size[i] + pos[i]
@@ -635,6 +638,12 @@ func (w *warp) exit(m uint32) {
 	}
 	if w.cta.inflight > 0 {
 		w.fail(InFlight, "the CTA ends while %d asynchronous operations use its shared memory", w.cta.inflight)
+	}
+	for _, ent := range slices.Sorted(maps.Keys(w.cta.copies)) {
+		if p := w.cta.copies[ent]; !slices.ContainsFunc(w.cta.warps, func(o *warp) bool { return p.before(o.clock) }) {
+			w.fail(InFlight, "the CTA ends and nothing has waited for %s in line %d (%s), which uses its shared memory",
+				w.cta.cluster.entityName(ent), p.line, s.lineText(int(p.line)))
+		}
 	}
 	for i, c := range s.running {
 		if c == w.cta {

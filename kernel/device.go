@@ -65,10 +65,16 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 	if !slices.Contains(inst.Math, s.Math) {
 		return bad("%s does not multiply %s", inst.Name, s.Math)
 	}
-	if s.Kind == Attention {
-		if p.MicroM != 0 || p.MicroN != 0 {
-			return bad("attention has blocks and no tile")
+	if s.Kind == Attention && (p.MicroM != 0 || p.MicroN != 0) {
+		return bad("attention has blocks and no tile")
+	}
+	if inst.Name == "wgmma" {
+		if why := checkWgmma(s, p); why != "" {
+			return bad("%s", why)
 		}
+		return nil
+	}
+	if s.Kind == Attention {
 		if s.HeadDim > deviceHead {
 			return bad("heads of %d elements are larger than %d", s.HeadDim, deviceHead)
 		}
@@ -130,6 +136,9 @@ func (p Plan) deviceStages() int {
 // deviceSpace yields the plans that Check may find legal.
 func deviceSpace(s Spec, t *Target) []Plan {
 	var plans []Plan
+	if s.Kind == Gemm || s.Kind == Attention {
+		plans = wgmmaSpace(s, t.Name)
+	}
 	switch s.Kind {
 	case Gemm:
 		for m := 16; m <= 128; m *= 2 {
@@ -154,13 +163,21 @@ func deviceSpace(s Spec, t *Target) []Plan {
 	return plans
 }
 
-// deviceCost is Cost for a GPU.
+// deviceCost is Cost for a GPU. That of wgmma is less than 1, and it is used wherever it can be; that
+// of mma.sync is more: the factors that are loaded for a product, the columns that are multiplied
+// and not used, and tiles of more sums than registers hold with room for the fragments.
 func deviceCost(s Spec, p Plan) float64 {
+	if p.Inst == "wgmma" {
+		return wgmmaCost(s, p)
+	}
 	switch s.Kind {
 	case Gemm:
-		return float64(roundUp(p.MicroN, 32))/float64(p.MicroN) + 16/float64(p.MicroM) + 16/float64(p.MicroN) + float64(p.MicroM*p.MicroN)/(1<<16) + 0.1/float64(p.BlockN)
+		waste := float64(roundUp(p.MicroN, 32)) / float64(p.MicroN)
+		return waste + 16/float64(p.MicroM) + 16/float64(p.MicroN) + max(0, float64(p.MicroM*p.MicroN)/(128*128)-1) + 0.1/float64(p.BlockN)
 	case Attention:
-		return 16/float64(p.BlockM) + 16/float64(p.BlockN) + float64(p.BlockM*p.BlockN)/(1<<14)
+		return 1 + 16/float64(p.BlockM) + 16/float64(p.BlockN) + float64(p.BlockM*p.BlockN)/(1<<14)
+	case Gather:
+		return float64(p.BlockM) // few rows are to occupy many multiprocessors
 	}
 	return 1/float64(p.BlockM) + float64(p.BlockM)/16
 }

@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/bertc/bertc/ir"
+import (
+	"slices"
+
+	"github.com/bertc/bertc/ir"
+)
 
 // Plan is how a target does a Spec. It is flat and comparable and holds no derived value.
 //
@@ -33,6 +37,8 @@ type Plan struct {
 func (p Plan) ReductionKey() string {
 	if t, ok := LookupTarget(p.Target); ok {
 		switch i, _ := t.Inst(p.Inst); {
+		case slices.Equal(i.Math, codes):
+			return "exact"
 		case i.Pairs:
 			return p.Inst + " k=1,0,3,2.."
 		case i.Tile > 0:
@@ -48,17 +54,17 @@ type Kernel struct {
 	Plan Plan
 }
 
-// RowBytes is the distance in bytes of the packed rows of a matmul: that of f32 rows, or where the
-// instruction has tiles, that of bf16 rows and a cache line, without which the rows of a tile would
-// lie in few sets of the first-level cache. Rows of codes have a header (quantize.go).
+// RowBytes is the distance in bytes of the packed rows of a matmul: that of f32 rows, of bf16 rows
+// where the instruction has tiles, and its gap. Rows of codes have a header (quantize.go).
 func (k Kernel) RowBytes() int {
 	t, _ := LookupTarget(k.Plan.Target)
 	i, _ := t.Inst(k.Plan.Inst)
 	if k.Spec.Math == ir.I8 {
 		return CodesAt + i.CodeBytes*k.Spec.KPad()
 	}
+	size := ir.F32.Size()
 	if i.Tile > 0 {
-		return 2*k.Spec.KPad() + cacheLine
+		size = ir.BF16.Size()
 	}
-	return 4 * k.Spec.KPad()
+	return size*k.Spec.KPad() + i.RowGap
 }

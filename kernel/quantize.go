@@ -11,9 +11,9 @@ const Code = 127
 // maxCodes bounds the products of a sum: Code²·maxCodes is less than 2³¹.
 const maxCodes = 1 << 17
 
-// leastMagnitude stands for the largest magnitude of rows that have none as large, so that a scale
+// LeastMagnitude stands for the largest magnitude of rows that have none as large, so that a scale
 // and its inverse are normal numbers.
-const leastMagnitude = 0x1p-100
+const LeastMagnitude = 0x1p-100
 
 // A packed row of codes begins with its scale, f32; at OffsetAt comes −128 times the sum of its
 // codes, i32, which undoes the offset of an instruction that takes weights as unsigned: Σ a·(w+128)
@@ -34,9 +34,9 @@ func QuantizeWeights(codes, row []float32) (scale float32) {
 	return m / Code
 }
 
-// largest returns the largest magnitude of a row, leastMagnitude if that is more, NaN with a NaN.
+// largest returns the largest magnitude of a row, LeastMagnitude if that is more, NaN with a NaN.
 func largest(row []float32) float32 {
-	most := math.Float32bits(leastMagnitude)
+	most := math.Float32bits(LeastMagnitude)
 	for _, x := range row {
 		most = max(most, math.Float32bits(x)&^(1<<31)) // magnitudes are ordered as integers, NaN last
 	}

@@ -33,6 +33,9 @@ type Inst struct {
 	Steps int
 	// CodeBytes is the size of a packed code, of an instruction that multiplies i8.
 	CodeBytes int
+	// RowGap is what packed rows are further apart than their elements take, in bytes. It keeps the
+	// rows of a tile from lying in few sets of the first-level cache.
+	RowGap int
 	// CallMACs bounds the multiply-accumulates of one call to 100 µs, 0 as package rt does.
 	CallMACs int
 }
@@ -82,7 +85,7 @@ var targets = []Target{
 		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16", "AVX512VNNI"},
 		Registers: 32,
 		Insts: []Inst{
-			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, CallMACs: tileMACs},
+			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, RowGap: cacheLine, CallMACs: tileMACs},
 			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
@@ -121,7 +124,7 @@ var targets = []Target{
 		Features:  []string{"AVX2", "FMA3"},
 		Registers: 16,
 		Insts: []Inst{
-			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused, CallMACs: avx2MACs},
+			{Name: "vfmadd231ps", Lanes: 8, Math: both, Mul: fused, RowGap: cacheLine, CallMACs: avx2MACs},
 			{Name: "vpmaddwd", Lanes: 8, Math: codes, CodeBytes: 2, Mul: fused},
 		},
 		MaxMicroM: 6,

@@ -11,7 +11,7 @@ import (
 // This file owns the conversions between f32 registers and f32 or bf16 memory. The instructions of
 // AVX512_BF16 are not of all tiers, so they are integer operations.
 
-// loadVec loads a vector of elements of type d as f32. Under a mask, the lanes beyond it are zero
+// loadVec loads a vector of elements of type d as f32; of codes, the integers. Under a mask, the lanes beyond it are zero
 // and their memory is not touched.
 func (e *emitter) loadVec(d ir.DType, m operand.Mem, only mask, x reg.VecVirtual) {
 	switch {
@@ -22,6 +22,8 @@ func (e *emitter) loadVec(d ir.DType, m operand.Mem, only mask, x reg.VecVirtual
 	case d == ir.F32:
 		e.do(x86.VMOVUPS(e.laneMask(only.n), x))
 		e.do(x86.VMASKMOVPS(m, x, x))
+	case d == ir.I8:
+		e.loadCodes(m, only, x)
 	case only.all():
 		e.do(x86.VPMOVZXWD(m, x))
 		e.do(x86.VPSLLD(operand.U8(16), x, x))
@@ -33,6 +35,23 @@ func (e *emitter) loadVec(d ir.DType, m operand.Mem, only mask, x reg.VecVirtual
 		e.do(x86.VPMOVZXWD(x.AsX(), x))
 		e.do(x86.VPSLLD(operand.U8(16), x, x))
 	}
+}
+
+// loadCodes loads a vector of codes of 8 bits.
+func (e *emitter) loadCodes(m operand.Mem, only mask, x reg.VecVirtual) {
+	switch {
+	case only.all():
+		e.do(x86.VPMOVSXBD(m, x))
+	case e.wide():
+		e.do(x86.VPMOVSXBD_Z(m, only.k, x))
+	default:
+		e.do(x86.VPXOR(x, x, x))
+		for i := range only.n {
+			e.do(x86.VPINSRB(operand.U8(uint8(i)), m.Offset(i), x.AsX(), x.AsX()))
+		}
+		e.do(x86.VPMOVSXBD(x.AsX(), x))
+	}
+	e.do(x86.VCVTDQ2PS(x, x))
 }
 
 // loadHalves loads n < 8 words of 16 bits, zeros after them.

@@ -18,20 +18,23 @@ var gatherArgs rt.GatherArgs
 
 // gather emits a loop over indices. A row of a table in panels lies in pieces: an f32 panel has
 // its elements 128 bytes apart, a bf16 panel its pairs of elements 64 bytes apart, in blocks of
-// 32 elements.
+// 32 elements, and a panel of codes its quads, in blocks of 64.
 func gather(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	index, dst := e.arg(unsafe.Offsetof(gatherArgs.Index)), e.arg(unsafe.Offsetof(gatherArgs.Dst))
 	table := e.arg(unsafe.Offsetof(gatherArgs.Table))
-	row, x, t := e.GP64(), e.vec(), e.vec()
+	row, x, t, scale := e.GP64(), e.vec(), e.vec(), e.vec()
 	var pos, posTable, posRow reg.GPVirtual
 	if s.Positions {
 		pos, posTable = e.arg(unsafe.Offsetof(gatherArgs.Pos)), e.arg(unsafe.Offsetof(gatherArgs.PosTable))
 		posRow = e.GP64()
 	}
 	tail := e.tail(s.K)
-	// finish adds the position row to x and stores x at column offset + i.
+	// finish scales codes, adds the position row to x and stores x at column offset + i.
 	finish := func(x reg.VecVirtual, i reg.Register, offset int, only mask) {
+		if s.Weight == ir.I8 {
+			e.do(x86.VMULPS(scale, x, x))
+		}
 		if s.Positions {
 			e.loadVec(ir.F32, at(posRow, i, offset, 4), only, t)
 			e.do(x86.VADDPS(t, x, x))
@@ -54,6 +57,8 @@ func gather(e *emitter, k kernel.Kernel) {
 		body = e.gatherPanelF32(s, table, row, x, tail, finish)
 	case s.Table == panel && s.Weight == ir.BF16:
 		body = e.gatherPanelBF16(s, table, row, x, tail, finish)
+	case s.Table == panel && s.Weight == ir.I8:
+		body = e.gatherPanelI8(s, table, row, x, tail, finish)
 	default:
 		e.fail("no gather from a %s table of layout %s", s.Weight, s.Table)
 		return
@@ -68,6 +73,10 @@ func gather(e *emitter, k kernel.Kernel) {
 			e.addImm(4, pos)
 			e.mulImm(4*s.K, posRow, posRow)
 			e.do(x86.ADDQ(posTable, posRow))
+		}
+		if s.Weight == ir.I8 {
+			scales := e.arg(unsafe.Offsetof(gatherArgs.WScale))
+			e.do(x86.VBROADCASTSS(operand.Mem{Base: scales, Index: row, Scale: 4}, scale))
 		}
 		body()
 		e.do(x86.ADDQ(e.field(unsafe.Offsetof(gatherArgs.DstStride)), dst))
@@ -148,6 +157,53 @@ func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row reg.Register, x reg.
 		}
 		if s.K%32 != 0 {
 			blockOf(s.K % 32)
+		}
+	}
+}
+
+// gatherPanelI8 stores quads to the stack, from which codes are widened in order.
+func (e *emitter) gatherPanelI8(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
+	const steps = 64             // of K in a block
+	const block = 2 * steps * 16 // its bytes
+	lanes, column, all, quads := e.vec(), e.GP64(), e.newGatherMask(), e.vec()
+	e.loadWords(e.lanesTo(0, 64), lanes)
+	i, codes := e.GP64(), e.fn.AllocLocal(64)
+	blockOf := func(n int) {
+		for first := 0; first < n; first += 4 * e.lanes {
+			// The panel is padded to whole blocks, so all quads exist.
+			e.gatherWords(operand.Mem{Base: row, Index: lanes, Scale: 1, Disp: first / 4 * 64}, mask{}, all, quads)
+			e.do(x86.VMOVUPS(quads, codes))
+			for c := first; c < min(first+4*e.lanes, n); c += e.lanes {
+				only := tail
+				if n-c >= e.lanes {
+					only = mask{}
+				}
+				e.loadCodes(codes.Offset(c-first), mask{}, x)
+				finish(x, i, c, only)
+			}
+		}
+		e.addImm(block, row)
+	}
+	return func() {
+		e.panelStart(s, table, row, column)
+		// Columns 16..31 follow those below 16 after a half block.
+		e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
+		low := e.label("low")
+		e.do(x86.CMPQ(column, operand.U8(16)))
+		e.do(x86.JLT(ref(low)))
+		e.addImm(block/2-64, row)
+		e.bind(low)
+		e.do(x86.XORQ(i, i))
+		if full := s.K / steps; full > 0 {
+			top := e.label("block")
+			e.bind(top)
+			blockOf(steps)
+			e.addImm(steps, i)
+			e.do(x86.CMPQ(i, operand.U32(steps*full)))
+			e.do(x86.JLT(ref(top)))
+		}
+		if s.K%steps != 0 {
+			blockOf(s.K % steps)
 		}
 	}
 }

@@ -31,7 +31,7 @@ type gemm struct {
 	panelOut   int // bytes of a row of output of one panel
 
 	// Of the current group of panels.
-	panels, b, bias, dst, res, col operand.Mem
+	panels, b, scales, bias, dst, res, col operand.Mem
 	// Of the current tile of rows.
 	rows, a, rowDst, rowRes, rowPos operand.Mem
 	height, groupPanels             operand.Mem
@@ -53,6 +53,9 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 	}
 	if tiled(k) {
 		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(), e.newPrefetch()
+	} else if s.Math == ir.I8 {
+		g.tile = e.newCodes(k.Plan.MicroM, g.rowBytes, instOf(k).CodeBytes)
+		g.scales = e.argSlot(unsafe.Offsetof(gemmArgs.WScale))
 	} else {
 		g.tile = e.newProduct(k.Plan.MicroM, g.rowBytes, s.Weight == ir.BF16, pairs(k))
 	}
@@ -82,6 +85,9 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 
 	e.addImm(s.Group()*s.PanelBytes(), g.b)
 	e.addImm(s.Group()*g.panelOut, g.dst)
+	if s.Math == ir.I8 {
+		e.addImm(g.groupBytes, g.scales)
+	}
 	if s.Epilogue.Has(kernel.Bias) {
 		e.addImm(g.groupBytes, g.bias)
 	}
@@ -156,9 +162,13 @@ func (g *gemm) products(h reg.Register) {
 	panels := e.load(g.groupPanels)
 	c := e.arg(unsafe.Offsetof(gemmArgs.Tile))
 	panel := e.load(g.b)
-	var bias reg.Register
+	var bias, scales reg.Register
 	if s.Epilogue.Has(kernel.Bias) {
 		bias = e.load(g.bias)
+	}
+	codes := s.Math == ir.I8
+	if codes {
+		scales = e.load(g.scales)
 	}
 	a, b, whole := e.GP64(), e.GP64(), e.GP64()
 	e.times(panels, func() {
@@ -167,20 +177,35 @@ func (g *gemm) products(h reg.Register) {
 		e.addImm(s.PanelBytes(), panel)
 		g.tile.heights(h, func(h int) {
 			sums := place{c, g.groupBytes}
-			g.tile.begin(h, sums, true)
-			if g.tile.bf16 {
+			if codes {
+				g.tile.beginCodes(h, a, sums)
+				e.addImm(kernel.CodesAt, a)
+			} else {
+				g.tile.begin(h, sums, true)
+			}
+			if g.tile.bf16 || codes {
 				g.tile.sumBF16(h, a, b, panel, sums)
 			} else {
 				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
 				g.tile.sumRows(h, a, b, whole, panel, sums)
 			}
 			var add func(part)
-			if bias != nil {
-				add = func(w part) { g.addBias(w, bias) }
+			if bias != nil || codes {
+				add = func(w part) {
+					if codes {
+						g.tile.scale(w, scales, a, kernel.CodesAt+g.tile.codes*s.KPad())
+					}
+					if bias != nil {
+						g.addBias(w, bias)
+					}
+				}
 			}
 			g.tile.finish(h, sums, add)
 		})
 		e.addImm(panelBytes, c)
+		if codes {
+			e.addImm(panelBytes, scales)
+		}
 		if bias != nil {
 			e.addImm(panelBytes, bias)
 		}

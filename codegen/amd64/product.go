@@ -24,9 +24,10 @@ type product struct {
 	acc  []reg.VecVirtual
 	b    [2]reg.VecVirtual
 	a    reg.VecVirtual
-	high reg.VecVirtual // mask of the upper half of each lane, for bf16 panels
+	high reg.VecVirtual // mask of the upper half of each lane, for bf16 panels; for codes a constant or a product
 
 	bf16    bool // panels are those of bf16 weights
+	codes   int  // bytes of a packed code where rows and panels are codes of 8 bits, else 0
 	pairs   bool // rows and panels are pairs of bf16, which are multiplied two steps at a time
 	aStride int  // bytes from one row of the left factor to the next
 }
@@ -41,7 +42,17 @@ func (e *emitter) newProduct(rows, aStride int, bf16, pairs bool) *product {
 	}
 	if bf16 && !pairs {
 		p.high = e.vec()
-		e.do(x86.VPBROADCASTD(e.words(0xffff0000), p.high))
+		e.loadConst(0xffff0000, p.high)
+	}
+	return p
+}
+
+// newCodes returns a tile of integer sums, of packed codes of so many bytes.
+func (e *emitter) newCodes(rows, aStride, codeBytes int) *product {
+	p := e.newProduct(rows, aStride, false, false)
+	p.codes, p.high = codeBytes, e.vec()
+	if codeBytes == 1 {
+		e.loadConst(0x80808080, p.high)
 	}
 	return p
 }
@@ -172,9 +183,10 @@ func unroll(h, most int) int {
 // turnSteps is the length of the main loop of sumRows.
 func turnSteps(h int) int { return unroll(h, 32) }
 
-// rowsBlock is the steps between two changes of the part, a multiple of all turns: little enough
-// to stay in the first-level cache, and no less than most heads of attention have.
-const rowsBlock = 64
+// rowsBlock is the steps between two changes of the part, a multiple of all turns: little enough that
+// the second part finds the rows of both factors in the first-level cache, and enough that loading
+// and storing the sums costs little (docs/tuning.md).
+const rowsBlock = 32
 
 // sumRows adds the products of a panel that is rows of 32 f32, or of 32 pairs of bf16, for h rows
 // of the left factor. It consumes a and b; end is the address after the last row of the panel,
@@ -219,8 +231,8 @@ func (p *product) sumPart(w part, a, b, whole, end reg.Register) {
 					e.do(x86.VMOVUPS(operand.Mem{Base: b, Disp: k*panelBytes + e.vecBytes()*(v+i)}, x))
 				}
 				if p.pairs {
-					p.stepPair(w, 0, p.b[0], a, 4*k)
-					p.stepPair(w, 1, p.b[1], a, 4*k)
+					p.stepInst("VDPBF16PS", w, 0, p.b[0], a, 4*k)
+					p.stepInst("VDPBF16PS", w, 1, p.b[1], a, 4*k)
 				} else {
 					p.step(w, v, p.b[:], a, 4*k)
 				}
@@ -245,7 +257,8 @@ func (p *product) sumPart(w part, a, b, whole, end reg.Register) {
 }
 
 // A block of a bf16 panel is 32 steps of K: 16 pairs of them × 16 columns, then the same pairs ×
-// the other 16 columns.
+// the other 16 columns. A block of a panel of codes has 64 steps, of which four take the place of a
+// pair.
 const (
 	blockPairs = 16
 	halfBlock  = blockPairs * 64
@@ -259,7 +272,7 @@ const (
 	prefetchWork  = 8
 )
 
-// sumBF16 adds the products of a bf16 panel for h rows. It consumes a and b; end is the address
+// sumBF16 adds the products of a panel of bf16, or of codes, for h rows. It consumes a and b; end is the address
 // after the panel; c is for the parts. It reads the panel from front to back, the columns of one
 // half block at a time, because the processor prefetches one sequential stream and not two: with
 // both halves in one loop a single row ran at half the bandwidth of the memory.
@@ -267,7 +280,10 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
 	e := p.e
 	pairs := unroll(h, blockPairs)
 	pairBytes, work := 8, 2*h // bytes of a pair of a packed row, multiply-accumulates per line
-	if p.pairs {
+	switch {
+	case p.codes == 2:
+		work = 4 * h
+	case p.pairs || p.codes == 1:
 		pairBytes, work = 4, h
 	}
 	parts := p.parts(h)
@@ -292,9 +308,22 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
 			if work > prefetchWork {
 				e.do(x86.PREFETCHT0(m.Offset(prefetchAhead)))
 			}
-			if p.pairs {
+			switch {
+			case p.codes == 1:
+				e.op(xor, m, p.high, x[0])
+				p.stepInst("VPDPBUSD", w, v, x[0], a, 4*pair)
+				continue
+			case p.codes == 2:
+				for odd := range 2 {
+					for i, x := range x {
+						p.loadWords(m.Offset(e.vecBytes()*i), odd, x)
+					}
+					p.stepWords(w, v, x, a, 8*pair+4*odd)
+				}
+				continue
+			case p.pairs:
 				e.do(x86.VMOVUPS(m, x[0]))
-				p.stepPair(w, v, x[0], a, 4*pair)
+				p.stepInst("VDPBF16PS", w, v, x[0], a, 4*pair)
 				continue
 			}
 			for i, x := range x {
@@ -348,9 +377,31 @@ func (p *product) step(w part, v int, xs []reg.VecVirtual, a reg.Register, offse
 	}
 }
 
-// stepPair emits two steps of K for one vector.
-func (p *product) stepPair(w part, v int, x, a reg.Register, offset int) {
+// stepInst emits the steps of K that an instruction does at a time, for one vector.
+func (p *product) stepInst(name string, w part, v int, x, a reg.Register, offset int) {
 	for r := range w.h {
-		p.e.do(node("VDPBF16PS", []string{broadcast}, operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, p.row(w, r)[v]))
+		p.e.do(node(name, []string{broadcast}, operand.Mem{Base: a, Disp: r*p.aStride + offset}, x, p.row(w, r)[v]))
+	}
+}
+
+// loadWords loads the even or the odd codes of quads as i16.
+func (p *product) loadWords(m operand.Mem, odd int, x reg.Register) {
+	p.e.do(x86.VMOVUPS(m, x))
+	if odd == 0 {
+		p.e.do(x86.VPSLLW(operand.U8(8), x, x))
+	}
+	p.e.do(x86.VPSRAW(operand.U8(8), x, x))
+}
+
+// stepWords emits two steps of K for the vectors from v on, which are multiplied by xs, with the
+// register high for the products.
+func (p *product) stepWords(w part, v int, xs []reg.VecVirtual, a reg.Register, offset int) {
+	for r := range w.h {
+		p.e.do(x86.VPBROADCASTD(operand.Mem{Base: a, Disp: r*p.aStride + offset}, p.a))
+		for i, x := range xs {
+			acc := p.row(w, r)[v+i]
+			p.e.do(x86.VPMADDWD(x, p.a, p.high))
+			p.e.do(x86.VPADDD(p.high, acc, acc))
+		}
 	}
 }

@@ -27,6 +27,7 @@ type rows struct {
 	round    ir.DType     // rounded to this before it is written
 	out      ir.DType
 	pad      int // zeros are written from K up to this column
+	codes    int // bytes of a code, where rows are quantised (codes.go); 0 otherwise
 	// next moves src and dst to the next row.
 	next func()
 }
@@ -51,6 +52,9 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 		src: e.arg(unsafe.Offsetof(gemmArgs.Src)), dst: e.arg(unsafe.Offsetof(gemmArgs.A))}
 	if pairs(k) {
 		r.round, r.out = ir.F32, ir.BF16 // storing rounds
+	}
+	if s.Math == ir.I8 {
+		r.codes = instOf(k).CodeBytes
 	}
 	if s.Prologue != kernel.NoPrologue {
 		r.gamma = e.arg(unsafe.Offsetof(gemmArgs.Gamma))
@@ -118,7 +122,10 @@ func (e *emitter) rows(r rows) {
 			e.do(x86.VBROADCASTSS(e.f32(1), scale))
 			e.do(x86.VDIVPS(acc[0], scale, scale))
 		}
-		vector := func(lanes mask, m func(base reg.Register, size int) operand.Mem) {
+		// normal loads a vector and normalises it, into x.
+		normal := func(i reg.Register, offset int, lanes mask) {
+			load(i, offset, lanes)
+			m := func(base reg.Register, size int) operand.Mem { return at(base, i, offset, size) }
 			switch {
 			case s.Prologue == kernel.LayerNorm:
 				e.do(x86.VSUBPS(mean, x, x))
@@ -132,12 +139,16 @@ func (e *emitter) rows(r rows) {
 					e.do(x86.VADDPS(t, x, x))
 				}
 			}
-			e.roundTo(r.round, x, t)
-			e.storeVec(r.out, x, m(r.dst, r.out.Size()), lanes, t)
+		}
+		if r.codes > 0 {
+			e.quantize(r, tail, acc, x, t, normal)
+			r.next()
+			return
 		}
 		e.vectors(s.K, 2, tail, func(i reg.Register, offset, _ int, m mask) {
-			load(i, offset, m)
-			vector(m, func(base reg.Register, size int) operand.Mem { return at(base, i, offset, size) })
+			normal(i, offset, m)
+			e.roundTo(r.round, x, t)
+			e.storeVec(r.out, x, at(r.dst, i, offset, r.out.Size()), m, t)
 		})
 		if r.pad > s.K {
 			e.zero(x)

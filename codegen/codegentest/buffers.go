@@ -12,6 +12,7 @@ import (
 
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 )
 
 // This file owns what a job is made of: buffers with guard bytes, and argument blocks.
@@ -118,7 +119,9 @@ func spread(d ir.DType, xs []float32, cols, stride int) []byte {
 func encode(d ir.DType, xs []float32) []byte {
 	var out []byte
 	for _, x := range xs {
-		if d == ir.BF16 {
+		if d == ir.I8 {
+			out = append(out, byte(int8(x)))
+		} else if d == ir.BF16 {
 			out = binary.LittleEndian.AppendUint16(out, num.BF16(x))
 		} else {
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
@@ -139,10 +142,17 @@ func decode(d ir.DType, b []byte) []float32 {
 	return out
 }
 
-// normal returns n numbers of the given deviation, rounded to d.
+// codeDeviation is that of codes that are equally probable.
+const codeDeviation = 73
+
+// normal returns n numbers of the given deviation, rounded to d; codes are random instead.
 func normal(r *rand.Rand, d ir.DType, n int, deviation float64) []float32 {
 	out := make([]float32, n)
 	for i := range out {
+		if d == ir.I8 {
+			out[i] = float32(r.IntN(2*kernel.Code+1) - kernel.Code)
+			continue
+		}
 		out[i] = float32(r.NormFloat64() * deviation)
 		if d == ir.BF16 {
 			out[i] = num.FromBF16(num.BF16(out[i]))

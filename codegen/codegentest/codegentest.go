@@ -56,7 +56,7 @@ func Run(t *testing.T, b codegen.Backend, run Exec, more ...func(t *testing.T, p
 	var units []unitUnderTest
 	first := map[kernel.Spec]int{}
 	twice := map[kernel.Kind]bool{}
-	for _, s := range Specs() {
+	for _, s := range specsFor(b.Target()) {
 		first[s] = len(units)
 		for _, p := range samplePlans(s, b.Target().Name) {
 			k, symbol := kernel.Kernel{Spec: s, Plan: p}, fmt.Sprintf("k%d", len(units))

@@ -15,7 +15,7 @@ import (
 func Equal(t *testing.T, a, b codegen.Backend, runA, runB Exec) {
 	m := newModule(a.Target())
 	var pairs [][2]unitUnderTest
-	for i, s := range Specs() {
+	for i, s := range specsFor(a.Target()) {
 		if s.Kind == kernel.Gather || i%2 == 1 && !*long {
 			continue
 		}

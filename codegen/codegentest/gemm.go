@@ -1,6 +1,7 @@
 package codegentest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,6 +22,11 @@ const positions = 40
 func gemmInput(r *rand.Rand, s kernel.Spec, m int) kernel.GemmInput {
 	in := kernel.GemmInput{M: m, X: normal(r, s.In, m*s.K, 1)}
 	w := normal(r, s.Weight, s.WeightRows()*s.K, 1/math.Sqrt(float64(s.K)))
+	if s.Weight == ir.I8 {
+		for range s.Panels() * kernel.PanelN {
+			in.WScale = append(in.WScale, float32((0.5+r.Float64())/(codeDeviation*math.Sqrt(float64(s.K)))))
+		}
+	}
 	in.W = kernel.Pack(s.WeightLayout(), w, s.WeightRows(), s.K)
 	if s.Prologue != kernel.NoPrologue {
 		in.Gamma = normal(r, ir.F32, s.K, 1)
@@ -48,7 +54,8 @@ func gemmInput(r *rand.Rand, s kernel.Spec, m int) kernel.GemmInput {
 
 // gemmRun is one run of a matmul over all rows, as the runtime does it.
 type gemmRun struct {
-	packed, out []float32
+	packed kernel.Packed
+	out    []float32
 }
 
 // runGemm runs the functions of u on rows from..to of in, with blockM rows and blockN panels a
@@ -65,6 +72,7 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	tile := b.space(4 * u.Plan.MicroM * s.Group() * kernel.PanelN)
 	w := b.floats(s.Weight, in.W)
 	gamma, beta, bias := b.floats(ir.F32, in.Gamma), b.floats(ir.F32, in.Beta), b.floats(ir.F32, in.Bias)
+	scales := b.floats(ir.F32, in.WScale)
 	cos, sin := b.floats(ir.F32, in.Cos), b.floats(ir.F32, in.Sin)
 	var res, pos word
 	if in.Residual != nil {
@@ -86,6 +94,9 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 				"Panels": value(min(blockN, s.Panels()-panel)), "B": plus(w, panel*s.PanelBytes()),
 				"Col": value(col), "Tile": tile,
 				"Dst": plus(dst, m*dstStride+col*s.Out.Size()), "DstStride": value(dstStride),
+			}
+			if in.WScale != nil {
+				fields["WScale"] = plus(scales, 4*panel*kernel.PanelN)
 			}
 			if in.Bias != nil {
 				fields["Bias"] = plus(bias, 4*panel*kernel.PanelN)
@@ -109,7 +120,14 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 
 // packedRows returns packed rows, which are RowBytes apart, or the pairs of rows of an instruction
 // that multiplies two at a time, which are twice as far apart.
-func packedRows(t testing.TB, content []byte, k kernel.Kernel, rows int) []float32 {
+func packedRows(t testing.TB, content []byte, k kernel.Kernel, rows int) kernel.Packed {
+	if k.Spec.Math == ir.I8 {
+		return packedCodes(t, content, k, rows)
+	}
+	return kernel.Packed{Rows: packedFloats(t, content, k, rows)}
+}
+
+func packedFloats(t testing.TB, content []byte, k kernel.Kernel, rows int) []float32 {
 	target, _ := kernel.LookupTarget(k.Plan.Target)
 	inst, _ := target.Inst(k.Plan.Inst)
 	kPad := k.Spec.KPad()
@@ -127,6 +145,48 @@ func packedRows(t testing.TB, content []byte, k kernel.Kernel, rows int) []float
 	return rowsOf(t, content, ir.F32, rows, kPad, k.RowBytes())
 }
 
+// packedCodes returns packed codes with their scales, and reports an offset that is not −128 times
+// the sum of the codes.
+func packedCodes(t testing.TB, content []byte, k kernel.Kernel, rows int) kernel.Packed {
+	target, _ := kernel.LookupTarget(k.Plan.Target)
+	inst, _ := target.Inst(k.Plan.Inst)
+	var p kernel.Packed
+	for r := range rows {
+		row := content[r*k.RowBytes() : (r+1)*k.RowBytes()]
+		p.Scale = append(p.Scale, decode(ir.F32, row[:4])...)
+		codes, sum := row[kernel.CodesAt:], int32(0)
+		for i := range k.Spec.KPad() {
+			c := int8(codes[i])
+			if inst.CodeBytes == 2 {
+				i = i&^3 + [4]int{0, 2, 1, 3}[i%4] // even codes of a quad, then odd ones
+				c = int8(codes[2*i])
+				if high := int8(codes[2*i+1]); high != c>>7 {
+					t.Errorf("row %d: code %d is %d·256 + %d", r, i, high, c)
+				}
+			}
+			sum += int32(c)
+			p.Rows = append(p.Rows, float32(c))
+		}
+		if offset := int32(binary.LittleEndian.Uint32(row[kernel.OffsetAt:])); offset != -128*sum {
+			t.Errorf("row %d: offset %d, the codes add up to %d", r, offset, sum)
+		}
+	}
+	return p
+}
+
+// compareCodes reports codes that are not those of the interpreter, or with a tolerance, whose
+// numbers it is for, not the same or a neighbour.
+func compareCodes(t testing.TB, what string, got, want kernel.Packed, kPad int, tol float64) {
+	t.Helper()
+	for i, w := range want.Rows {
+		if d := math.Abs(float64(got.Rows[i] - w)); d != 0 && (tol == 0 || d > 1) {
+			t.Errorf("%s: row %d: code %d is %v, want %v", what, i/kPad, i%kPad, got.Rows[i], w)
+			return
+		}
+	}
+	compare(t, what+", scales", ir.F32, got.Scale, want.Scale, 1, tol)
+}
+
 // exact reports whether the interpreter rounds as the kernel does: not where an instruction adds
 // with one rounding, which fused only almost does, nor in functions.
 func exact(k kernel.Kernel) bool {
@@ -137,7 +197,7 @@ func exact(k kernel.Kernel) bool {
 			return false
 		}
 	}
-	return inst.Sum != nil
+	return inst.Sum != nil || k.Spec.Math == ir.I8
 }
 
 func checkGemm(t *testing.T, p *program, u unitUnderTest) {
@@ -148,7 +208,7 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 		what := fmt.Sprintf("%d rows", m)
 
 		// The norm is rounded a few times on the way; a bf16 result may then be the neighbour.
-		packed := kernel.EvalPrologue(s, in.X, in.Gamma, in.Beta).Rows
+		packed := kernel.EvalPrologue(s, in.X, in.Gamma, in.Beta)
 		tol := 0.0
 		if s.Prologue != kernel.NoPrologue {
 			tol = 1e-6
@@ -157,10 +217,14 @@ func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 		if tol == 0 {
 			d = ir.F32
 		}
-		compare(t, what+", prologue", d, got.packed, packed, s.KPad(), tol)
+		if s.Math == ir.I8 {
+			compareCodes(t, what+", prologue", got.packed, packed, s.KPad(), tol)
+		} else {
+			compare(t, what+", prologue", d, got.packed.Rows, packed.Rows, s.KPad(), tol)
+		}
 		// The blocks are compared on the kernel's own packed rows, so that they must agree almost
 		// exactly.
-		want := kernel.EvalBlocks(u.Kernel, kernel.Packed{Rows: got.packed}, in)
+		want := kernel.EvalBlocks(u.Kernel, got.packed, in)
 		compare(t, what, s.Out, got.out, want, s.N, 2e-6)
 		if exact(u.Kernel) {
 			same(t, what+", exactly", got.out, want)

@@ -59,8 +59,12 @@ func checkGather(t *testing.T, p *program, u unitUnderTest) {
 	r := rand.New(rand.NewPCG(3, 0))
 	const tableRows = 75
 	table := kernel.Pack(s.Table, normal(r, s.Weight, tableRows*s.K, 1), tableRows, s.K)
+	var scale []float32
+	if s.Weight == ir.I8 {
+		scale = normal(r, ir.F32, tableRows, 1)
+	}
 	for _, m := range rowCounts(u.Plan) {
-		in := kernel.GatherInput{Rows: tableRows, Table: table, PosTable: normal(r, ir.F32, positions*s.K, 1)}
+		in := kernel.GatherInput{Rows: tableRows, Table: table, Scale: scale, PosTable: normal(r, ir.F32, positions*s.K, 1)}
 		for i := range m {
 			in.Index = append(in.Index, int32((i*37+tableRows-1)%tableRows))
 			in.Pos = append(in.Pos, int32(r.IntN(positions)))
@@ -69,7 +73,7 @@ func checkGather(t *testing.T, p *program, u unitUnderTest) {
 		dstStride := s.K*s.Out.Size() + 8
 		dst := b.space(m * dstStride)
 		b.call(u.funcs["Gather"], rt.GatherArgs{}, map[string]word{
-			"Rows": value(m), "Index": b.ints(in.Index), "Table": b.floats(s.Weight, in.Table),
+			"Rows": value(m), "Index": b.ints(in.Index), "Table": b.floats(s.Weight, in.Table), "WScale": b.floats(ir.F32, scale),
 			"Pos": b.ints(in.Pos), "PosTable": b.floats(ir.F32, in.PosTable),
 			"Dst": dst, "DstStride": value(dstStride),
 		})

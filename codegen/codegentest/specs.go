@@ -17,6 +17,8 @@ var (
 	mixed   = types{ir.F32, ir.F32, ir.BF16, ir.BF16}
 	narrow  = types{ir.BF16, ir.F32, ir.F32, ir.BF16}
 	widened = types{ir.F32, ir.BF16, ir.BF16, ir.F32}
+	codes   = types{ir.F32, ir.F32, ir.I8, ir.I8}
+	stored  = types{ir.BF16, ir.BF16, ir.I8, ir.I8} // codes of numbers that are bf16 in memory
 )
 
 func gemm(d types, n, k int, p kernel.Prologue, e kernel.Epilogue, set ...func(*kernel.Spec)) kernel.Spec {
@@ -31,6 +33,10 @@ func gemm(d types, n, k int, p kernel.Prologue, e kernel.Epilogue, set ...func(*
 	return s
 }
 
+func table(d types, k int, l kernel.Layout, positions bool) kernel.Spec {
+	return kernel.Spec{Kind: kernel.Gather, Weight: d.weight, Out: d.out, K: k, Table: l, Positions: positions}
+}
+
 func heads(heads, kv, dim int) func(*kernel.Spec) {
 	return func(s *kernel.Spec) { s.Heads, s.KVHeads, s.HeadDim = heads, kv, dim }
 }
@@ -42,13 +48,37 @@ func attention(d types, heads, kv, dim int, scale float64) kernel.Spec {
 		Heads: heads, KVHeads: kv, HeadDim: dim, Scale: scale}
 }
 
-// Specs returns the Specs that every backend is checked with, as far as its target can do them.
+// specsFor returns the Specs that a target is checked with.
+func specsFor(t *kernel.Target) []kernel.Spec {
+	specs := Specs()
+	if !t.Multiplies(ir.I8) {
+		return specs
+	}
+	return append(specs,
+		gemm(codes, 96, 64, kernel.NoPrologue, ""),
+		gemm(stored, 51, 170, kernel.NoPrologue, "bias+silu"),
+		gemm(codes, 200, 172, kernel.LayerNorm, "bias+silu+residual", beta),
+		gemm(stored, 170, 7, kernel.LayerNorm, "glu"),
+		gemm(codes, 51, 192, kernel.RMSNorm, "bias+glu+residual"),
+		gemm(stored, 96, 128, kernel.NoPrologue, "bias"),
+		gemm(codes, 40, 33, kernel.RMSNorm, "tanh"),
+		gemm(codes, 1, 1, kernel.NoPrologue, ""),
+		gemm(codes, 200, 65, kernel.NoPrologue, "rope", heads(3, 1, 24)),
+		gemm(stored, 400, 64, kernel.RMSNorm, "bias+rope", heads(3, 1, 80)),
+
+		table(codes, 170, kernel.RowMajor, true),
+		table(stored, 7, kernel.RowMajor, false),
+		table(codes, 172, kernel.PanelI8, true),
+		table(stored, 64, kernel.PanelI8, false),
+		table(codes, 7, kernel.PanelI8, false),
+	)
+}
+
+// Specs returns the Specs that every backend is checked with, as far as its target can do them, but for those of codes
+// of 8 bits.
 func Specs() []kernel.Spec {
 	rows := func(d types, k int, p kernel.Prologue, beta bool) kernel.Spec {
 		return kernel.Spec{Kind: kernel.Rowwise, In: d.in, Out: d.out, K: k, Prologue: p, Beta: beta, Eps: 1e-6}
-	}
-	table := func(d types, k int, l kernel.Layout, positions bool) kernel.Spec {
-		return kernel.Spec{Kind: kernel.Gather, Weight: d.weight, Out: d.out, K: k, Table: l, Positions: positions}
 	}
 	return []kernel.Spec{
 		gemm(allF32, 96, 64, kernel.NoPrologue, ""),

@@ -12,12 +12,15 @@ import (
 // tiles is for the run of the test under the emulator.
 var tiles = flag.Bool("tiles", false, "execute tile instructions although the CPU has none")
 
-// TestTilesWork: the product that is tried when a model is opened is right, on AMX or under its
-// emulator.
+// TestTilesWork: the products that are tried when a model is opened are right, on AMX or under its
+// emulator; and other tiles are found wrong.
 func TestTilesWork(t *testing.T) {
 	if *tiles || len(missing([]string{"AMX_TILE", "AMX_BF16"})) == 0 {
-		if fault := selfTest([]string{"AMX_BF16"}); fault != "" {
+		if fault := selfTest([]string{"AMX_BF16", "AMX_INT8"}); fault != "" {
 			t.Error(fault)
+		}
+		if tilesWork(1, tileBF16) || tilesWork(2, tileInt8) {
+			t.Error("products of another type are right")
 		}
 		return
 	}

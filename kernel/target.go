@@ -67,8 +67,7 @@ type Target struct {
 // in the second-level cache or from memory (Granite Rapids, two threads).
 const tileMACs = 32 << 20
 
-// avx2MACs is 90 µs at 70 GFLOP/s: the peak of a core with two 256-bit pipes at 2.2 GHz, and what the
-// slowest matmul of that tier reaches on a faster one (f32 panels at K = 4096, docs/tuning.md).
+// avx2MACs is 90 µs at 70 GFLOP/s, the peak of a core with two 256-bit pipes at 2.2 GHz.
 const avx2MACs = 3 << 20
 
 var (

@@ -48,6 +48,7 @@ codegen/amd64:          codegen, kernel, ir, runtime, github.com/mmcloughlin/avo
 codegen/arm64:          codegen, kernel, ir, runtime
 codegen/ptx:            kernel, ir, runtime/cuda
 codegen/ptx/emu:        internal/num
+codegen/ptx/emulator:   codegen/ptx/emu, runtime/cuda
 codegen/codegentest:    codegen, kernel, ir, internal/num, internal/amxtest, runtime
 emit:                   program, kernel, ir, codegen, runtime, runtime/cuda, tokenizer, heads
 

@@ -320,9 +320,30 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"fill-mask", "x"}, []string{"--model", "--package"}},
 		{[]string{"fill-mask", "--model", tiny, "--top-k", "0", "x"}, []string{"--top-k"}},
 		{[]string{"dump", "--model", tiny, "--after", "nothing"}, []string{"nothing", "form-groups"}},
+		{[]string{"dump", "--model", tiny, "--asm", "sparc"}, []string{"--asm", "sparc", "ptx"}},
+		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--after", "bind"}, []string{"--after"}},
+		{[]string{"dump", "--model", tiny, "--kernel", "qkv"}, []string{"--kernel", "--asm"}},
+		{[]string{"dump", "--model", tiny, "--dtype", "bf16", "--asm", "ptx", "--kernel", "nothing"}, []string{"nothing", "gate_up"}},
+		{[]string{"dump", "--model", tiny, "--dtype", "f32", "--asm", "ptx"}, []string{"ptx/sm90a", "f32"}},
 	} {
 		_, err := bertc(t, "", tt.args...)
 		sentence(t, err, tt.want...)
+	}
+}
+
+// TestDumpPTX: the kernels of the GPU as text, and as machine code where NVIDIA's tools are installed.
+func TestDumpPTX(t *testing.T) {
+	out, err := bertc(t, "", "dump", "--model", tiny, "--dtype", "bf16", "--asm", "ptx", "--kernel", "hidden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out, ".visible .entry hidden(") || strings.Contains(out, ".entry qkv") {
+		t.Errorf("not the kernel hidden alone:\n%s", out)
+	}
+	_, noPtxas := exec.LookPath("ptxas")
+	_, noNvdisasm := exec.LookPath("nvdisasm")
+	if sass := strings.Contains(out, "EXIT"); sass != (noPtxas == nil && noNvdisasm == nil) {
+		t.Errorf("machine code %v, ptxas: %v, nvdisasm: %v", sass, noPtxas, noNvdisasm)
 	}
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/bertc/bertc/codegen/ptx"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/html"
 	"github.com/bertc/bertc/internal/pipeline"
@@ -16,17 +18,30 @@ import (
 
 func dumpCommand() *cobra.Command {
 	var o modelOptions
-	var after string
+	var after, asm, kernelName string
 	c := &cobra.Command{
-		Use:   "dump --model DIR [--after PASS]",
+		Use:   "dump --model DIR [--after PASS | --asm ptx [--kernel NAME]]",
 		Short: "Print a stage of the compiler as text",
 		Long: `Print the model as it is after a pass, in a text form that parses back: a graph
-until form-groups, a program from choose-plans on. Passes, in order:
+until form-groups, a program from choose-plans on; or with --asm ptx the code of its
+kernels for the GPU, and where ptxas and nvdisasm are installed the machine code (SASS)
+behind it. Passes, in order:
 
 ` + passList(),
-		Example: `  bertc dump --model ./retrieva-bert --after form-groups`,
-		Args:    cobra.NoArgs,
+		Example: `  bertc dump --model ./retrieva-bert --after form-groups
+  bertc dump --model ./retrieva-bert --asm ptx --kernel qkv`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case asm != "" && asm != "ptx":
+				return fmt.Errorf("--asm %q: only ptx can be printed", asm)
+			case asm != "" && c.Flags().Changed("after"):
+				return fmt.Errorf("--asm %s: the code is made after all passes, leave out --after", asm)
+			case asm != "":
+				return o.dumpPTX(c, kernelName)
+			case kernelName != "":
+				return fmt.Errorf("--kernel %q: needs --asm", kernelName)
+			}
 			m, stages, _, err := o.stages(c)
 			if err != nil {
 				return err
@@ -44,7 +59,39 @@ until form-groups, a program from choose-plans on. Passes, in order:
 	o.flags(c)
 	names := passes.Names()
 	c.Flags().StringVar(&after, "after", names[len(names)-1], "the pass")
+	c.Flags().StringVar(&asm, "asm", "", "print the code of the kernels: ptx")
+	c.Flags().StringVar(&kernelName, "kernel", "", "of --asm, the only kernel to print")
 	return c
+}
+
+// dumpPTX prints a kernel, or all, as PTX and as SASS.
+func (o *modelOptions) dumpPTX(c *cobra.Command, name string) error {
+	m, math, err := o.open(c)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p, err := m.Program(passes.Options{Math: math, Targets: []string{ptx.TargetName}})
+	if err != nil {
+		return err
+	}
+	text, err := pipeline.PTX(p, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(c.OutOrStdout(), text)
+	for _, tool := range []string{"ptxas", "nvdisasm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "no machine code: %s is not on the path\n", tool)
+			return nil
+		}
+	}
+	sass, err := pipeline.SASS(c.Context(), text)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "\n// SASS, as ptxas and nvdisasm have it:\n%s", sass)
+	return nil
 }
 
 func passList() string {

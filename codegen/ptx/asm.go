@@ -144,7 +144,15 @@ func vec(rs ...reg) string {
 // param declares a parameter and returns it: the address as a global pointer, or that of a tensor
 // map in the space of parameters.
 func (e *entry) param(p cuda.Param) reg {
-	name := fmt.Sprintf("%s_p%d", e.name, len(e.params))
+	name, before := paramName(p), 1
+	for _, q := range e.params {
+		if paramName(q) == name {
+			before++
+		}
+	}
+	if before > 1 {
+		name = fmt.Sprintf("%s_%d", name, before) // a second map of one operand
+	}
 	e.params = append(e.params, p)
 	if p.Kind == cuda.ParamMap || p.Kind == cuda.ParamShadowMap {
 		e.declared = append(e.declared, fmt.Sprintf(".param .align 64 .b8 %s[128]", name))
@@ -152,6 +160,28 @@ func (e *entry) param(p cuda.Param) reg {
 	}
 	e.declared = append(e.declared, ".param .u64 "+name)
 	return e.rd("cvta.to.global.u64", e.rd("ld.param.u64", "["+name+"]"))
+}
+
+// operandNames and kindNames are the parts of the name of a parameter.
+var (
+	operandNames = [...]string{cuda.OperandSrc: "src", cuda.OperandDst: "dst", cuda.OperandRes: "res", cuda.OperandIndex: "index",
+		cuda.OperandPos: "pos", cuda.OperandW: "w", cuda.OperandBias: "bias", cuda.OperandGamma: "gamma", cuda.OperandBeta: "beta",
+		cuda.OperandCos: "cos", cuda.OperandSin: "sin", cuda.OperandPosTable: "postable"}
+	kindNames = [...]string{cuda.ParamMap: "map", cuda.ParamShadow: "shadow", cuda.ParamShadowMap: "shadowmap", cuda.ParamStats: "stats",
+		cuda.ParamSlots: "slots", cuda.ParamColSum: "colsum", cuda.ParamRows: "rows", cuda.ParamItems: "items",
+		cuda.ParamItemCount: "itemcount", cuda.ParamScratch: "scratch", cuda.ParamTopK: "k", cuda.ParamTopIDs: "ids",
+		cuda.ParamTopLogits: "logits", cuda.ParamTopSums: "sums"}
+)
+
+// paramName names a parameter: p_dst, p_dst_shadow, p_rows.
+func paramName(p cuda.Param) string {
+	switch p.Kind {
+	case cuda.ParamPointer:
+		return "p_" + operandNames[p.Operand]
+	case cuda.ParamMap, cuda.ParamShadow, cuda.ParamShadowMap, cuda.ParamStats, cuda.ParamSlots:
+		return "p_" + operandNames[p.Operand] + "_" + kindNames[p.Kind]
+	}
+	return "p_" + kindNames[p.Kind]
 }
 
 // pointer declares a parameter that is the address of an operand.

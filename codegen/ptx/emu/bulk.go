@@ -305,6 +305,9 @@ const (
 	BFloat16
 )
 
+// Size returns the bytes of an element.
+func (t DataType) Size() int { return elementBytes[t] }
+
 var elementBytes = []int{1, 2, 4, 4, 8, 8, 2, 4, 8, 2}
 
 // TensorMap is the arguments of cuTensorMapEncodeTiled, the inner dimension first. Out of bounds

@@ -209,6 +209,14 @@ type Config struct {
 // of technical specifications: 227 KiB).
 const maxShared = 227 << 10
 
+// Block is the number of threads that the kernel declares with .reqntid or .maxntid, or zeros.
+func (k *Kernel) Block() [3]int {
+	if k.e.reqTid[0] > 0 {
+		return k.e.reqTid
+	}
+	return k.e.maxTid
+}
+
 func ones(v *[3]int) int {
 	n := 1
 	for i := range v {

@@ -42,7 +42,7 @@ func Check(s Spec, p Plan) error {
 	if !slices.Contains(inst.Math, s.Math) {
 		return bad("%s does not multiply %s", inst.Name, s.Math)
 	}
-	if (inst.Pairs || inst.Rows > 1 || inst.Tile > 0) && s.Kind == Gemm && s.Weight != ir.BF16 {
+	if (inst.Pairs || inst.Rows > 1 || inst.Tile > 0) && s.Kind == Gemm && s.Weight == ir.F32 {
 		return bad("%s needs bf16 weights", inst.Name)
 	}
 	if inst.Rows > 1 && s.Kind == Attention && s.HeadDim%4 != 0 {

@@ -25,7 +25,7 @@ type Inst struct {
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
 	// Tile is the number of rows of a tile register, 0 without such. A register tile has one or two
-	// of them by two; packed rows lie as bf16 (Kernel.RowBytes).
+	// of them by two; packed rows lie as bf16 or codes (Kernel.RowBytes).
 	Tile int
 	// Sum returns acc plus the products of Steps steps of K; nil does them one by one with Mul. The
 	// epilogue has Mul in both cases.
@@ -81,10 +81,11 @@ var targets = []Target{
 	{
 		Name:      "amd64/amx",
 		GOARCH:    "amd64",
-		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AMX_TILE", "AMX_BF16", "AVX512VNNI"},
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512_BF16", "AVX512VNNI", "AMX_TILE", "AMX_BF16", "AMX_INT8"},
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, RowGap: cacheLine, CallMACs: tileMACs},
+			{Name: "tdpbssd", Lanes: 16, Math: codes, CodeBytes: 1, Tile: 16, Mul: fused, CallMACs: tileMACs},
 			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},

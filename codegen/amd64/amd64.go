@@ -16,6 +16,7 @@ import (
 	"fmt"
 
 	"github.com/bertc/bertc/codegen"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 )
 
@@ -33,7 +34,7 @@ func NewAVX2() *Backend { return newTier("amd64/avx2") }
 // NewBF16 returns the backend of the tier "amd64/avx512bf16", which multiplies pairs of bf16.
 func NewBF16() *Backend { return newTier("amd64/avx512bf16") }
 
-// NewAMX returns the backend of the tier "amd64/amx", which multiplies tiles of bf16.
+// NewAMX returns the backend of the tier "amd64/amx", which multiplies tiles of bf16 or of codes.
 func NewAMX() *Backend { return newTier("amd64/amx") }
 
 func newTier(name string) *Backend {
@@ -56,7 +57,7 @@ func instOf(k kernel.Kernel) kernel.Inst {
 
 // pairs reports whether the plan multiplies pairs of bf16, one at a time or in tiles: the packed
 // rows are bf16 then.
-func pairs(k kernel.Kernel) bool { return instOf(k).Pairs || tiled(k) }
+func pairs(k kernel.Kernel) bool { return instOf(k).Pairs || tiled(k) && k.Spec.Math == ir.BF16 }
 
 // tiled reports whether the plan multiplies tiles.
 func tiled(k kernel.Kernel) bool { return instOf(k).Tile > 0 }

@@ -1,6 +1,8 @@
 package amd64
 
 import (
+	"strings"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 	"github.com/mmcloughlin/avo/x86"
@@ -12,26 +14,28 @@ import (
 // before it returns.
 //
 // Tiles 0 and 1 accumulate the first 16 rows, 2 and 3 those after them; 4 and 5 are rows of the left
-// factor, 6 and 7 columns of the right one. A step of tileK of K loads each factor once.
+// factor, 6 and 7 columns of the right one. A step loads each factor once: 32 of K for bf16, whose
+// sums are f32, 64 for codes, whose sums are integers.
 
 const (
 	tileRows  = 16
-	tileRow   = 64 // bytes of a row: 16 f32, or pairs of bf16
-	tileK     = 32 // steps of K
+	tileRow   = 64 // bytes of a row: 16 f32, pairs of bf16, quads of codes
+	tileK     = 32 // steps of K of a tile of bf16
 	tilePairs = tileK / 2
 )
 
 // tiles is the configuration of a function's tiles.
 type tiles struct {
 	e      *emitter
+	inst   string // of the products
 	config operand.Mem
 	height operand.Mem // rows that are configured, 0 at first
 }
 
 // newTiles puts the configuration on the stack (Intel SDM volume 2, LDTILECFG): palette 1, 64 bytes a
 // row in all tiles, 16 rows until configure.
-func (e *emitter) newTiles() *tiles {
-	t := &tiles{e: e, config: e.fn.AllocLocal(64), height: e.slot()}
+func (e *emitter) newTiles(inst string) *tiles {
+	t := &tiles{e: e, inst: strings.ToUpper(inst), config: e.fn.AllocLocal(64), height: e.slot()}
 	const rowBytes, rows = tileRow | tileRow<<16, 0x01010101 * tileRows
 	z := e.ZMM()
 	e.do(x86.VMOVUPS(e.words(1, 0, 0, 0, rowBytes, rowBytes, rowBytes, rowBytes, 0, 0, 0, 0, rows, rows, 0, 0), z))
@@ -132,7 +136,7 @@ func (t *tiles) multiplyRows(rows int, p tileProduct) {
 	e.times(n, func() {
 		load := func(m operand.Mem, to int) { e.do(node("TILELOADD", nil, m, tmm(to))) }
 		multiply := func(right, left, acc int) {
-			e.do(node("TDPBF16PS", nil, tmm(right), tmm(left), tmm(acc)))
+			e.do(node(t.inst, nil, tmm(right), tmm(left), tmm(acc)))
 			for i := range lines / 4 {
 				e.do(x86.PREFETCHT1(operand.Mem{Base: ahead, Disp: 64 * (acc*lines/4 + i)}))
 			}

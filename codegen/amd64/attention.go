@@ -355,7 +355,7 @@ func attend(e *emitter, k kernel.Kernel) {
 	var tile *product
 	var tiles *tiles
 	if tiled(k) {
-		tile, tiles = e.newScratch(), e.newTiles()
+		tile, tiles = e.newScratch(), e.newTiles(instOf(k).Name)
 	} else {
 		tile = e.newProduct(p.MicroM, 4*steps, false, pairs(k))
 	}

@@ -51,13 +51,16 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 		dst:        e.argSlot(unsafe.Offsetof(gemmArgs.Dst)),
 		rows:       e.slot(), a: e.slot(), rowDst: e.slot(), height: e.slot(), groupPanels: e.slot(),
 	}
-	if tiled(k) {
-		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(), e.newPrefetch()
-	} else if s.Math == ir.I8 {
+	switch {
+	case tiled(k):
+		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(instOf(k).Name), e.newPrefetch()
+	case s.Math == ir.I8:
 		g.tile = e.newCodes(k.Plan.MicroM, g.rowBytes, instOf(k).CodeBytes)
-		g.scales = e.argSlot(unsafe.Offsetof(gemmArgs.WScale))
-	} else {
+	default:
 		g.tile = e.newProduct(k.Plan.MicroM, g.rowBytes, s.Weight == ir.BF16, pairs(k))
+	}
+	if s.Math == ir.I8 {
+		g.scales = e.argSlot(unsafe.Offsetof(gemmArgs.WScale))
 	}
 	if s.Epilogue.Has(kernel.Bias) {
 		g.bias = e.argSlot(unsafe.Offsetof(gemmArgs.Bias))
@@ -212,48 +215,86 @@ func (g *gemm) products(h reg.Register) {
 	})
 }
 
-// tileProducts is products with tiles.
+// tileProducts is products with tiles, whose sums are in the scratch tile before the bias is added.
 func (g *gemm) tileProducts(h reg.Register) {
 	e, s := g.emitter, g.spec
 	g.tiles.configure(h)
-	panels, panel := e.slot(), e.slot()
-	start := func(from, to operand.Op) {
-		r := e.GP64()
-		e.do(x86.MOVQ(from, r))
-		e.do(x86.MOVQ(r, to))
+	// walk is a slot that starts as another.
+	walk := func(from operand.Mem) operand.Mem {
+		to := e.slot()
+		e.do(x86.MOVQ(e.load(from), to))
+		return to
 	}
-	start(g.groupPanels, panels)
-	start(g.b, panel)
+	panels, panel := walk(g.groupPanels), walk(g.b)
 	c := e.arg(unsafe.Offsetof(gemmArgs.Tile))
-	var bias operand.Mem
+	var bias, scales operand.Mem
 	if s.Epilogue.Has(kernel.Bias) {
-		bias = e.slot()
-		start(g.bias, bias)
+		bias = walk(g.bias)
+	}
+	if s.Math == ir.I8 {
+		scales = walk(g.scales)
 	}
 	e.times(panels, func() {
-		g.tiles.multiply(g.height, tileProduct{
-			a: e.load(g.a), aStride: g.rowBytes,
-			b: e.load(panel), bStride: tileRow, bSide: halfBlock, bStep: 2 * halfBlock,
-			c: c, cStride: g.groupBytes, steps: operand.U32(s.KPad() / tileK), zero: true, ahead: &g.ahead,
-		})
-		if s.Epilogue.Has(kernel.Bias) {
-			row, from, n := e.GP64(), e.load(bias), e.load(g.height)
-			e.do(x86.MOVQ(c, row))
-			for i, x := range g.tile.b {
-				e.do(x86.VMOVUPS(operand.Mem{Base: from, Disp: e.vecBytes() * i}, x))
-			}
-			e.times(n, func() {
-				for i, x := range g.tile.b {
-					m := operand.Mem{Base: row, Disp: e.vecBytes() * i}
-					e.do(x86.VADDPS(m, x, g.tile.a))
-					e.do(x86.VMOVUPS(g.tile.a, m))
-				}
-				e.addImm(g.groupBytes, row)
-			})
-			e.addImm(panelBytes, bias)
+		a := e.load(g.a)
+		if s.Math == ir.I8 {
+			e.addImm(kernel.CodesAt, a)
 		}
+		g.tiles.multiply(g.height, tileProduct{
+			a: a, aStride: g.rowBytes,
+			b: e.load(panel), bStride: tileRow, bSide: halfBlock, bStep: 2 * halfBlock,
+			c: c, cStride: g.groupBytes, steps: operand.U32(s.PanelBytes() / (2 * halfBlock)), zero: true, ahead: &g.ahead,
+		})
+		g.finishTiles(c, bias, scales)
 		e.addImm(s.PanelBytes(), panel)
 		e.addImm(panelBytes, c)
+	})
+}
+
+// finishTiles makes f32 of integer sums and adds the bias, in the scratch tile of a panel at c.
+func (g *gemm) finishTiles(c reg.Register, bias, scales operand.Mem) {
+	e, codes, biased := g.emitter, g.spec.Math == ir.I8, g.spec.Epilogue.Has(kernel.Bias)
+	if !codes && !biased {
+		return
+	}
+	x, add, columns := g.tile.a, g.tile.b, [2]reg.VecVirtual{}
+	// vectors loads a panel's f32 and moves on to the next panel's.
+	vectors := func(from operand.Mem, to [2]reg.VecVirtual) {
+		r := e.load(from)
+		for i, x := range to {
+			e.do(x86.VMOVUPS(operand.Mem{Base: r, Disp: e.vecBytes() * i}, x))
+		}
+		e.addImm(panelBytes, from)
+	}
+	if biased {
+		vectors(bias, add)
+	}
+	var packed reg.GPVirtual // the rows, which begin with their scales
+	if codes {
+		columns = [2]reg.VecVirtual{e.vec(), e.vec()}
+		vectors(scales, columns)
+		packed = e.load(g.a)
+	}
+	row, n := e.GP64(), e.load(g.height)
+	e.do(x86.MOVQ(c, row))
+	e.times(n, func() {
+		for i := range add {
+			m := operand.Mem{Base: row, Disp: e.vecBytes() * i}
+			if codes {
+				e.do(x86.VCVTDQ2PS(m, x))
+				e.do(x86.VMULPS(columns[i], x, x))
+				e.opOne(mulPS, operand.Mem{Base: packed}, x, x)
+			} else {
+				e.do(x86.VMOVUPS(m, x))
+			}
+			if biased {
+				e.do(x86.VADDPS(add[i], x, x))
+			}
+			e.do(x86.VMOVUPS(x, m))
+		}
+		e.addImm(g.groupBytes, row)
+		if codes {
+			e.addImm(g.rowBytes, packed)
+		}
 	})
 }
 

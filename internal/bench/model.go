@@ -104,7 +104,7 @@ func (m Machine) Limits(inst kernel.Inst, threads int) (rate, bandwidth float64)
 
 // ceilings names the ceiling of an instruction. The rate of a multiply-add depends on the width of
 // its registers too.
-var ceilings = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16"}
+var ceilings = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16", "tdpbssd": "tdpint8"}
 
 func ceilingOf(i kernel.Inst) string {
 	if i.Name == "vfmadd231ps" && i.Lanes == 8 {

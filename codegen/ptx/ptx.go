@@ -8,6 +8,7 @@ package ptx
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bertc/bertc/kernel"
@@ -38,7 +39,14 @@ type variant struct {
 }
 
 // emitters make the variants of a kernel, by kind and instruction. symbol prefixes every entry.
-var emitters = map[[2]string]func(symbol string, k kernel.Kernel) []variant{}
+var emitters = map[[2]string]func(symbol string, k kernel.Kernel) []variant{
+	{string(kernel.Gemm), "wgmma"}:         wgmmaGemms,
+	{string(kernel.Gemm), "mma.sync"}:      gemm,
+	{string(kernel.Attention), "wgmma"}:    flashAttention,
+	{string(kernel.Attention), "mma.sync"}: attention,
+	{string(kernel.Rowwise), ""}:           rowwise,
+	{string(kernel.Gather), ""}:            gather,
+}
 
 // Emit returns the code of k. It fails when k.Plan is not legal for k.Spec and this target. Equal
 // arguments give equal text.
@@ -58,14 +66,22 @@ func Emit(symbol string, k kernel.Kernel) (Unit, error) {
 	}
 	var u Unit
 	var b strings.Builder
+	written := map[string]bool{} // entries: variants may share one
+	fmt.Fprintf(&b, "// %s\n// %s\n", k.Spec, k.Plan)
 	for _, v := range make(symbol, k) {
 		out := cuda.Variant{MaxRows: v.maxRows}
 		for _, p := range v.parts {
 			if p.entry.err != nil {
 				return fail(p.entry.err)
 			}
-			b.WriteString(p.entry.text())
+			if !written[p.entry.name] {
+				b.WriteString(p.entry.text())
+				written[p.entry.name] = true
+			}
 			out.Launches = append(out.Launches, p.launch)
+			if slices.ContainsFunc(p.launch.Params, func(p cuda.Param) bool { return p.Kind == cuda.ParamStats && p.Operand == cuda.OperandDst }) {
+				u.Kernel.StatsCols = statsCols
+			}
 		}
 		u.Kernel.Variants = append(u.Kernel.Variants, out)
 	}

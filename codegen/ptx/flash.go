@@ -1,0 +1,355 @@
+package ptx
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/runtime/cuda"
+)
+
+// This file owns attention on wgmma, for heads of 64 elements: the online softmax of Milakov and
+// Gimelshein (arXiv 1805.02867) in the arrangement of FlashAttention-3 (Shah and others, arXiv
+// 2407.08608), where the products of the next keys and of the last values run under the softmax.
+//
+// A CTA is a warpgroup whose first thread issues the copies and three consumers of 64 packed rows
+// (query × head of the group) each. Blocks of keys go from the start of the sequence, so a row
+// depends on its own sequence alone. Boxes that reach beyond it bring what lies there: keys are
+// masked, values set to zero, since 0·NaN is NaN, and queries not written.
+
+const (
+	flashHead      = 64
+	flashRows      = 192 // of a CTA
+	flashKeys      = 128 // of a block
+	flashConsumers = flashRows / 64
+	flashStages    = 3 // blocks of keys, and of values, under way
+	flashQueries   = 2 // blocks of queries
+
+	// Registers of a thread with 512 threads: 32 + 3·160 = 4·128.
+	flashProducerRegs = 32
+	flashConsumerRegs = 160
+
+	// zeroBarrier is the named barrier of the consumers.
+	zeroBarrier = 1
+)
+
+// flash writes the entry.
+type flash struct {
+	*entry
+	spec                kernel.Spec
+	group               int // heads that share a key/value head
+	q, kv               reg // tensor maps
+	dst, items, count   reg
+	queries, keys, vals ring
+}
+
+func flashAttention(symbol string, k kernel.Kernel) []variant {
+	return []variant{{0, []part{newFlash(symbol, k.Spec)}}}
+}
+
+// newFlash writes the entry of attention and returns it with its launch.
+func newFlash(symbol string, s kernel.Spec) part {
+	f := &flash{entry: newEntry(symbol, (1+flashConsumers)*warpgroup), spec: s, group: s.Heads / s.KVHeads}
+	f.minCTAs = 1
+	f.q = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, f.group, flashRows / f.group}})
+	f.kv = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, flashKeys}})
+	f.dst = f.pointer(cuda.OperandDst)
+	f.items = f.param(cuda.Param{Kind: cuda.ParamItems})
+	f.count = f.param(cuda.Param{Kind: cuda.ParamItemCount})
+
+	base := f.shared()
+	f.queries = ring{slots: flashQueries, bytes: flashRows * swizzleRow}
+	f.keys = ring{slots: flashStages, bytes: flashKeys * swizzleRow}
+	f.vals = ring{slots: flashStages, bytes: flashKeys * swizzleRow}
+	used := f.layout(base, &f.queries, &f.keys, &f.vals)
+	tid := f.r("mov.u32", "%tid.x")
+	work, consume, done := f.label("work"), f.label("consume"), f.label("done")
+	f.doIf(f.p("setp.ne.u32", tid, 0), "bra", work)
+	f.do("prefetch.tensormap", at(f.q, 0))
+	f.do("prefetch.tensormap", at(f.kv, 0))
+	for _, r := range []*ring{&f.queries, &f.keys, &f.vals} {
+		f.initBarriers(r, flashConsumers*4)
+	}
+	f.do("fence.mbarrier_init.release.cluster")
+	f.bind(work)
+	f.do("bar.sync", 0)
+
+	f.doIf(f.p("setp.ge.u32", tid, warpgroup), "bra", consume)
+	f.do("setmaxnreg.dec.sync.aligned.u32", flashProducerRegs)
+	f.doIf(f.p("setp.ne.u32", tid, 0), "bra", done)
+	f.produce()
+	f.do("bra", done)
+	f.bind(consume)
+	f.do("setmaxnreg.inc.sync.aligned.u32", flashConsumerRegs)
+	f.consume(tid)
+	f.bind(done)
+	f.do("ret")
+	return part{f.entry, f.launch(used+sharedSlack, 0, cuda.Grid{Kind: cuda.GridItems, TileM: flashRows, Persistent: true})}
+}
+
+// flashItem is a cuda.Item in registers.
+type flashItem struct{ start, tokens, head, row reg }
+
+// eachItem writes the loop over the work items of this CTA.
+func (f *flash) eachItem(do func(flashItem)) {
+	index, step := f.r("mov.u32", "%ctaid.x"), f.r("mov.u32", "%nctaid.x")
+	count := f.r("ld.global.u32", at(f.count, 0))
+	loop, end := f.label("item"), f.label("items")
+	f.bind(loop)
+	f.doIf(f.p("setp.ge.u32", index, count), "bra", end)
+	i := many(4, f.b32)
+	f.do("ld.global.nc.v4.u32", vec(i...), at(f.rd("mad.wide.u32", index, 16, f.items), 0))
+	do(flashItem{i[0], i[1], i[2], i[3]})
+	f.do("add.u32", index, index, step)
+	f.do("bra", loop)
+	f.bind(end)
+}
+
+// produce writes the work of the thread that issues the copies.
+func (f *flash) produce() {
+	queries, keys, vals := f.begin(&f.queries, true), f.begin(&f.keys, true), f.begin(&f.vals, true)
+	load := func(c cursor, tensor reg, coords ...reg) {
+		f.wait(f.barrier(c.empty, c), c.parity)
+		full := f.barrier(c.full, c)
+		f.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), c.bytes)
+		f.copyBox(f.buffer(c), tensor, full, nil, coords...)
+		f.next(c)
+	}
+	zero := f.r("mov.u32", 0)
+	f.eachItem(func(i flashItem) {
+		query := f.r("add.u32", i.start, f.r("div.u32", i.row, f.group))
+		load(queries, f.q, zero, f.r("mul.lo.u32", i.head, f.group), query)
+		keyCol := f.r("mad.lo.u32", i.head, flashHead, f.spec.Heads*flashHead)
+		valCol := f.r("add.u32", keyCol, f.spec.KVHeads*flashHead)
+		token := f.r("mov.u32", i.start)
+		end := f.r("add.u32", i.start, i.tokens)
+		loop := f.label("load")
+		f.bind(loop)
+		load(keys, f.kv, keyCol, token)
+		load(vals, f.kv, valCol, token)
+		f.do("add.u32", token, token, flashKeys)
+		f.doIf(f.p("setp.lt.u32", token, end), "bra", loop)
+	})
+}
+
+// flashRow is one of the two rows of a thread: the running maximum and the thread's part of the sum.
+type flashRow struct{ largest, sum reg }
+
+// flashConsumer is a warpgroup that works on 64 packed rows.
+type flashConsumer struct {
+	*flash
+	tid, lane           reg
+	queries, keys, vals cursor
+	q                   reg   // descriptor of the queries in slot 0
+	s, o                []reg // scores of a block of keys, sums of values
+	weights             []reg // probabilities as bf16 pairs
+	rows                [2]flashRow
+	remaining           reg // keys from the current block on
+	firstLane           reg
+}
+
+// consume writes the work of a warpgroup.
+func (f *flash) consume(tid reg) {
+	c := &flashConsumer{
+		flash: f, tid: tid, lane: f.r("and.b32", tid, 31),
+		queries: f.begin(&f.queries, false), keys: f.begin(&f.keys, false), vals: f.begin(&f.vals, false),
+		s: many(flashKeys/2, f.f32), o: many(flashHead/2, f.f32), weights: many(flashKeys/4, f.b32),
+		remaining: f.b32(),
+	}
+	c.firstLane = f.p("setp.eq.u32", c.lane, 0)
+	for h := range c.rows {
+		c.rows[h] = flashRow{f.f32(), f.f32()}
+	}
+	group := f.r("sub.u32", f.r("shr.u32", tid, 7), 1)
+	c.q = f.descriptorLow(f.r("mad.lo.u32", group, 64*swizzleRow, f.queries.data))
+
+	f.eachItem(func(i flashItem) {
+		f.do("mov.u32", c.remaining, i.tokens)
+		later := f.pred() // values have been added
+		f.do("setp.ne.u32", later, 0, 0)
+		f.wait(f.barrier(c.queries.full, c.queries), c.queries.parity)
+		c.scores()
+		f.do("wgmma.wait_group.sync.aligned", 0)
+		c.release(c.keys)
+		c.softmax(nil)
+
+		loop, last := f.label("keys"), f.label("last")
+		f.bind(loop)
+		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
+		f.do("sub.u32", c.remaining, c.remaining, flashKeys)
+		c.scores()
+		c.values(later)
+		f.do("wgmma.wait_group.sync.aligned", 1)
+		c.release(c.keys)
+		c.softmax(func() {
+			f.do("wgmma.wait_group.sync.aligned", 0)
+			c.release(c.vals)
+		})
+		f.do("setp.eq.u32", later, 0, 0)
+		f.do("bra.uni", loop)
+
+		f.bind(last)
+		c.release(c.queries)
+		c.zeroValues()
+		c.values(later)
+		f.do("wgmma.wait_group.sync.aligned", 0)
+		c.release(c.vals)
+		c.write(i)
+	})
+}
+
+// release tells the producer that this warp is done with the cursor's slot, and moves on.
+func (c *flashConsumer) release(slot cursor) {
+	c.doIf(c.firstLane, "mbarrier.arrive.shared::cta.b64", "_", at(c.barrier(slot.empty, slot), 0))
+	c.next(slot)
+}
+
+// scores issues the products of the queries and the next block of keys.
+func (c *flashConsumer) scores() {
+	c.wait(c.barrier(c.keys.full, c.keys), c.keys.parity)
+	q := c.r("mad.lo.u32", c.queries.slot, c.queries.bytes>>4, c.q)
+	k := c.descriptorLow(c.buffer(c.keys))
+	c.do("wgmma.fence.sync.aligned")
+	for step := range maxK16 {
+		c.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", flashKeys), vec(c.s...),
+			c.descriptor(q, step*kStep, kMajor), c.descriptor(k, step*kStep, kMajor), min(step, 1), 1, 1, 0, 0)
+	}
+	c.do("wgmma.commit_group.sync.aligned")
+}
+
+// values issues the products of the probabilities and the next block of values, which are added to
+// o where later is true.
+func (c *flashConsumer) values(later reg) {
+	c.wait(c.barrier(c.vals.full, c.vals), c.vals.parity)
+	v := c.descriptorLow(c.buffer(c.vals))
+	c.do("wgmma.fence.sync.aligned")
+	for step := range flashKeys / 16 {
+		var scale any = 1
+		if step == 0 {
+			scale = later
+		}
+		c.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", flashHead), vec(c.o...),
+			vec(c.weights[4*step:4*step+4]...), c.descriptor(v, step*mnStep, mnMajor), scale, 1, 1, 1)
+	}
+	c.do("wgmma.commit_group.sync.aligned")
+}
+
+// softmax turns the scores of a block into probabilities, those of the first block if finish is
+// nil. finish waits for the values of the block before, after which o is scaled to the new maximum
+// and weights may change.
+func (c *flashConsumer) softmax(finish func()) {
+	c.mask()
+	scale := c.spec.Scale * math.Log2E
+	var alpha [2]reg
+	for h := range c.rows {
+		r := c.rows[h]
+		// The scores of a row are d[4j+2h] and d[4j+2h+1].
+		score := func(i int) reg { return c.s[i/2*4+2*h+i%2] }
+		n := flashKeys / 4
+		largest := c.f("max.f32", score(0), score(1))
+		for i := 2; i < n; i++ {
+			c.do("max.f32", largest, largest, score(i))
+		}
+		if finish != nil {
+			c.do("max.f32", largest, largest, r.largest)
+		}
+		for _, distance := range []int{1, 2} {
+			c.do("max.f32", largest, largest, c.f("shfl.sync.bfly.b32", largest, distance, 31, -1))
+		}
+		negScaled := c.f("mul.rn.f32", largest, -scale)
+		if finish != nil {
+			alpha[h] = c.f("ex2.approx.ftz.f32", c.f("fma.rn.f32", r.largest, scale, negScaled))
+		}
+		c.do("mov.f32", r.largest, largest)
+		for i := range n {
+			x := score(i)
+			c.do("fma.rn.f32", x, x, scale, negScaled)
+			c.do("ex2.approx.ftz.f32", x, x)
+		}
+		// Two sums, so that additions do not wait for each other.
+		sums := [2]reg{c.f("add.rn.f32", score(0), score(2)), c.f("add.rn.f32", score(1), score(3))}
+		for i := 4; i < n; i++ {
+			c.do("add.rn.f32", sums[i%2], sums[i%2], score(i))
+		}
+		total := c.f("add.rn.f32", sums[0], sums[1])
+		if finish != nil {
+			c.do("fma.rn.f32", r.sum, r.sum, alpha[h], total)
+		} else {
+			c.do("mov.f32", r.sum, total)
+		}
+	}
+	if finish != nil {
+		finish()
+		for i, o := range c.o {
+			c.do("mul.rn.f32", o, o, alpha[i/2%2])
+		}
+	}
+	for i, p := range c.weights {
+		c.do("cvt.rn.bf16x2.f32", p, c.s[2*i+1], c.s[2*i])
+	}
+}
+
+// mask sets the scores of keys beyond the sequence to −∞. There are none but in the last block.
+func (c *flashConsumer) mask() {
+	whole := c.label("whole")
+	c.doIf(c.p("setp.ge.u32", c.remaining, flashKeys), "bra.uni", whole)
+	first := c.r("shl.b32", c.r("and.b32", c.lane, 3), 1)
+	limit := c.r("sub.s32", c.remaining, first)
+	for j := range flashKeys / 8 {
+		for i := range 2 {
+			beyond := c.p("setp.le.s32", limit, 8*j+i)
+			for h := range 2 {
+				s := c.s[4*j+2*h+i]
+				c.do("selp.f32", s, math.Inf(-1), s, beyond)
+			}
+		}
+	}
+	c.bind(whole)
+}
+
+// zeroValues sets the values beyond the sequence to zero. All consumers do a part, and wait for each
+// other before wgmma reads them.
+func (c *flashConsumer) zeroValues() {
+	whole, loop, zeroed := c.label("whole"), c.label("zero"), c.label("zeroed")
+	c.doIf(c.p("setp.eq.u32", c.remaining, flashKeys), "bra.uni", whole)
+	c.wait(c.barrier(c.vals.full, c.vals), c.vals.parity)
+	buffer := c.buffer(c.vals)
+	end := c.r("add.u32", buffer, flashKeys*swizzleRow)
+	chunk := c.r("mad.lo.u32", c.remaining, swizzleRow, buffer)
+	c.do("mad.lo.u32", chunk, c.r("sub.u32", c.tid, warpgroup), 16, chunk)
+	zero := c.r("mov.u32", 0)
+	c.bind(loop)
+	c.doIf(c.p("setp.ge.u32", chunk, end), "bra", zeroed)
+	c.do("st.shared.v4.b32", at(chunk, 0), vec(zero, zero, zero, zero))
+	c.do("add.u32", chunk, chunk, flashConsumers*warpgroup*16)
+	c.do("bra", loop)
+	c.bind(zeroed)
+	c.do("fence.proxy.async.shared::cta")
+	c.do("bar.sync", zeroBarrier, flashConsumers*warpgroup)
+	c.bind(whole)
+}
+
+// write divides by the sums and writes the rows that exist.
+func (c *flashConsumer) write(i flashItem) {
+	warp := c.r("shr.u32", c.r("sub.u32", c.tid, warpgroup), 5)
+	first := c.r("add.u32", i.row, c.r("mad.lo.u32", warp, 16, c.r("shr.u32", c.lane, 2)))
+	quad := c.r("and.b32", c.lane, 3)
+	for h, r := range c.rows {
+		c.quadSum(r.sum)
+		inverse := c.f("rcp.approx.ftz.f32", r.sum)
+		row := c.r("add.u32", first, 8*h)
+		query := c.r("div.u32", row, c.group)
+		valid := c.p("setp.lt.u32", query, i.tokens)
+		head := c.r("mad.lo.u32", i.head, c.group, c.r("rem.u32", row, c.group))
+		pitch := cuda.Pitch(c.spec.Heads*flashHead, true)
+		dst := c.rd("mad.wide.u32", c.r("add.u32", i.start, query), pitch, c.dst)
+		dst = c.rd("mad.wide.u32", c.r("mad.lo.u32", head, flashHead, c.r("shl.b32", quad, 1)), 2, dst)
+		for j := range flashHead / 8 {
+			v := c.o[4*j+2*h : 4*j+2*h+2]
+			for _, x := range v {
+				c.do("mul.rn.f32", x, x, inverse)
+			}
+			c.storeBF16(valid, dst, 8*j, v)
+		}
+	}
+}

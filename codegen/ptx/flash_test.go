@@ -1,0 +1,150 @@
+package ptx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/bertc/bertc/internal/num"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/runtime/cuda"
+)
+
+// This file owns the tests of attention on wgmma.
+
+func flashSpec(heads, kv int) kernel.Spec {
+	return kernel.Spec{Kind: kernel.Attention, In: ir.BF16, Out: ir.BF16, Math: ir.BF16,
+		Heads: heads, KVHeads: kv, HeadDim: flashHead, Scale: 0.125}
+}
+
+// flashItems lists the work of sequences of those lengths, the longest first.
+func flashItems(s kernel.Spec, lengths []int) []byte {
+	group, start := s.Heads/s.KVHeads, 0
+	var items []cuda.Item
+	for _, n := range lengths {
+		for kv := range s.KVHeads {
+			for row := 0; row < n*group; row += flashRows {
+				items = append(items, cuda.Item{Start: int32(start), Len: int32(n), KVHead: int32(kv), Row: int32(row)})
+			}
+		}
+		start += n
+	}
+	slices.SortStableFunc(items, func(a, b cuda.Item) int { return int(b.Len - a.Len) })
+	raw, _ := binary.Append(nil, binary.LittleEndian, items)
+	return raw
+}
+
+// runFlash runs sequences of those lengths, which are followed by a row of NaN.
+func runFlash(t *testing.T, s kernel.Spec, qkv []float32, lengths []int, seed uint64) []float32 {
+	t.Helper()
+	rows, cols := 0, s.QKVCols()
+	for _, n := range lengths {
+		rows += n
+	}
+	padded := slices.Clone(qkv[:rows*cols])
+	for range cols {
+		padded = append(padded, float32(math.NaN()))
+	}
+	b := newBench(t, seed, 4)
+	b.bind(cuda.ParamMap, cuda.OperandSrc, b.bf16Matrix(padded, rows+1, cols))
+	out := matrix{rows: rows, cols: s.Heads * flashHead, pitch: cuda.Pitch(s.Heads*flashHead, true)}
+	out.addr = b.alloc(rows*out.pitch, nil)
+	b.bind(cuda.ParamPointer, cuda.OperandDst, out.addr)
+	items := flashItems(s, lengths)
+	b.bind(cuda.ParamItems, 0, b.alloc(len(items), items))
+	count := len(items) / binary.Size(cuda.Item{})
+	b.bind(cuda.ParamItemCount, 0, b.alloc(4, i32Bytes([]int32{int32(count)})))
+	p := newFlash("attention", s)
+	if err := b.run(parseEntry(t, p.entry), p.launch, rows, count); err != nil {
+		t.Fatalf("sequences of %d tokens, seed %d: %v", lengths, seed, err)
+	}
+	return b.readBF16(out)
+}
+
+// attentionReference computes one sequence in float64, and bounds the error of each element: that of
+// a probability is a unit of bf16 and what the score is off by.
+func attentionReference(s kernel.Spec, qkv []float32) (want, bound []float64) {
+	cols, group := s.QKVCols(), s.Heads/s.KVHeads
+	tokens := len(qkv) / cols
+	for q := range tokens {
+		for head := range s.Heads {
+			row := qkv[q*cols+head*flashHead:][:flashHead]
+			scores, sizes, largest := make([]float64, tokens), make([]float64, tokens), math.Inf(-1)
+			for k := range scores {
+				for i, v := range qkv[k*cols+(s.Heads+head/group)*flashHead:][:flashHead] {
+					scores[k] += s.Scale * float64(row[i]) * float64(v)
+					sizes[k] += s.Scale * math.Abs(float64(row[i])*float64(v))
+				}
+				largest = max(largest, scores[k])
+			}
+			total := 0.0
+			for k := range scores {
+				total += math.Exp(scores[k] - largest)
+			}
+			for i := range flashHead {
+				sum, off := 0.0, 0.0
+				for k := range scores {
+					p := math.Exp(scores[k]-largest) / total
+					v := float64(qkv[k*cols+(s.Heads+s.KVHeads+head/group)*flashHead+i])
+					sum += p * v
+					// Rounded to bf16; the exponent is off by a few units of its terms; sums of
+					// probabilities and of values by one each for every term.
+					off += p * math.Abs(v) * (unitBF16 + unitF32*(2*flashHead*sizes[k]+4*math.Abs(scores[k]-largest)+float64(4*tokens)+16))
+				}
+				want = append(want, sum)
+				bound = append(bound, off+unitBF16*(math.Abs(sum)+off))
+			}
+		}
+	}
+	return want, bound
+}
+
+// TestFlash checks packed sequences of several lengths and groups of heads, and that a sequence
+// has the same bits alone.
+func TestFlash(t *testing.T) {
+	for _, c := range []struct {
+		heads, kv int
+		lengths   []int
+	}{
+		{24, 1, []int{5, 140, 1}},
+		{4, 2, []int{129, 17, 256}},
+		{2, 2, []int{200, 3}},
+	} {
+		s := flashSpec(c.heads, c.kv)
+		t.Run(fmt.Sprintf("%d heads of %d", c.heads, c.kv), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(2, uint64(c.heads)))
+			rows := 0
+			for _, n := range c.lengths {
+				rows += n
+			}
+			qkv := make([]float32, rows*s.QKVCols())
+			for i := range qkv {
+				qkv[i] = num.FromBF16(num.BF16(float32(2 * r.NormFloat64())))
+			}
+			got := runFlash(t, s, qkv, c.lengths, 1)
+			start, width := 0, s.Heads*flashHead
+			worst := 0.0
+			for i, n := range c.lengths {
+				own := qkv[start*s.QKVCols():][:n*s.QKVCols()]
+				want, bound := attentionReference(s, own)
+				part := got[start*width:][:n*width]
+				for j, v := range part {
+					off := math.Abs(float64(v) - want[j])
+					if !(off <= bound[j]) {
+						t.Fatalf("sequence %d of %d tokens, query %d, column %d: %v, want %v ± %.2g", i, n, j/width, j%width, v, want[j], bound[j])
+					}
+					worst = max(worst, off/bound[j])
+				}
+				if alone := runFlash(t, s, own, []int{n}, uint64(i)); !slices.Equal(alone, part) {
+					t.Errorf("a sequence of %d tokens has other bits alone", n)
+				}
+				start += n
+			}
+			t.Logf("largest error: %.2f of its bound", worst)
+		})
+	}
+}

@@ -1,0 +1,286 @@
+package ptx
+
+import (
+	"fmt"
+
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/runtime/cuda"
+)
+
+// This file owns the matmul on wgmma: who does what in a CTA, the order of tiles, and the loop over
+// K. wgmma_epilogue.go has what follows, wgmma_tiles.go the choice of tiles.
+//
+// A CTA is a warpgroup whose first thread issues the copies and one warpgroup of consumers for each
+// 64 rows of the tile. CTAs are persistent: the copies of the next tile run under the epilogue of
+// this one. The CTAs of a cluster work on tiles of the same weights and different rows; each copies
+// its share of the weights to all of them.
+//
+// Sums over K have one accumulator and go in steps of 16 from the start, whatever the tile.
+
+// Registers of a thread with 384 threads: the producer gives up what the consumers take (PTX ISA,
+// "setmaxnreg"); 40 + 2·232 is what the CTA has, 3·168.
+const (
+	producerRegs = 40
+	consumerRegs = 232
+)
+
+// bandRows is how many rows of A are multiplied by all weights before the next ones: with K = 1536
+// they are 6 MB of the 50 MB of the second-level cache, which the weights pass by.
+const bandRows = 2048
+
+// wgmmaTile is the tile of a CTA, rows × rows of the weight matrix, its stages and its cluster.
+type wgmmaTile struct{ m, n, stages, cluster int }
+
+func (t wgmmaTile) consumers() int { return t.m / 64 }
+
+// stageBytes are those of a step of 64 of K: rows of A, then of B.
+func (t wgmmaTile) stageBytes() int { return (t.m + t.n) * swizzleRow }
+
+// wgmmaGemm writes the entry of one tile.
+type wgmmaGemm struct {
+	*entry
+	wgmmaTile
+	spec  kernel.Spec
+	order cuda.Order
+
+	a, b, rows reg // maps of A and B, address of the number of rows
+	operands   epilogueOperands
+	rank       reg // in the cluster
+	ring       ring
+}
+
+// weightOrder is the order of the weights of a matmul on wgmma. Logits keep that of the panels: rows
+// of f32 fill sectors as they are, and the table stays shared with the gather.
+func weightOrder(s kernel.Spec) cuda.Order {
+	switch {
+	case s.Epilogue.Has(kernel.Rope):
+		return cuda.Order{Head: s.HeadDim}
+	case s.Out == ir.F32 && !s.Epilogue.Has(kernel.Residual):
+		return cuda.Order{}
+	}
+	return cuda.Order{Quads: true}
+}
+
+// wgmmaBatches are the sizes of batches that may have a tile of their own, besides the largest.
+var wgmmaBatches = []int{64, 256, 1024, 4096}
+
+// wgmmaGemms returns the variants of a matmul: the plan, and before it the tiles that are predicted
+// to be faster for few rows.
+func wgmmaGemms(symbol string, k kernel.Kernel) []variant {
+	plans, rows := []kernel.Plan{}, []int{}
+	add := func(p kernel.Plan, maxRows int) {
+		if n := len(plans); n > 0 && plans[n-1] == p {
+			rows[n-1] = maxRows
+			return
+		}
+		plans, rows = append(plans, p), append(rows, maxRows)
+	}
+	for _, n := range wgmmaBatches {
+		add(kernel.WgmmaPlan(k.Spec, TargetName, n), n)
+	}
+	add(k.Plan, 0)
+	var out []variant
+	for i, p := range plans {
+		t := wgmmaTile{m: p.MicroM, n: p.MicroN, stages: p.BlockN, cluster: p.BlockM / p.MicroM}
+		out = append(out, variant{rows[i], []part{newWgmmaGemm(fmt.Sprintf("%s_%d", symbol, i), k.Spec, t)}})
+	}
+	return out
+}
+
+// newWgmmaGemm writes the entry of tile t, whose name says cluster and tile, and returns it with its
+// launch.
+func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
+	g := &wgmmaGemm{
+		entry:     newEntry(fmt.Sprintf("%s_%dx%dx%d", symbol, t.cluster, t.m, t.n), (1+t.consumers())*warpgroup),
+		wgmmaTile: t, spec: s, order: weightOrder(s),
+	}
+	g.minCTAs = 1
+	source := cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{swizzleCols, t.m}}
+	if s.In == ir.F32 {
+		source.Kind = cuda.ParamShadowMap
+	}
+	g.a = g.mapParam(source)
+	g.b = g.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandW, Box: []int{swizzleCols, t.n / t.cluster}, Order: g.order})
+	g.rows = g.param(cuda.Param{Kind: cuda.ParamRows})
+	g.operands = g.declareEpilogue()
+
+	base := g.shared()
+	g.ring = ring{slots: t.stages, bytes: t.stageBytes()}
+	used := g.layout(base, &g.ring)
+	if t.cluster > 1 {
+		g.rank = g.r("mov.u32", "%cluster_ctarank")
+	}
+	tid := g.r("mov.u32", "%tid.x")
+	work, done := g.label("work"), g.label("done")
+	g.doIf(g.p("setp.ne.u32", tid, 0), "bra", work)
+	g.do("prefetch.tensormap", at(g.a, 0))
+	g.do("prefetch.tensormap", at(g.b, 0))
+	g.initBarriers(&g.ring, t.cluster*t.consumers()*4)
+	g.do("fence.mbarrier_init.release.cluster")
+	g.bind(work)
+	g.sync()
+
+	consume := g.label("consume")
+	g.doIf(g.p("setp.ge.u32", tid, warpgroup), "bra", consume)
+	if t.consumers() == 2 {
+		g.do("setmaxnreg.dec.sync.aligned.u32", producerRegs)
+	}
+	g.doIf(g.p("setp.ne.u32", tid, 0), "bra", done)
+	g.produce()
+	g.do("bra", done)
+	g.bind(consume)
+	if t.consumers() == 2 {
+		g.do("setmaxnreg.inc.sync.aligned.u32", consumerRegs)
+	}
+	g.consume(tid)
+	g.bind(done)
+	if t.cluster > 1 {
+		// The shared memory of a CTA must outlive the copies and arrivals of the others.
+		g.do("barrier.cluster.arrive.release")
+		g.do("barrier.cluster.wait.acquire")
+	}
+	g.do("ret")
+
+	return part{g.entry, g.launch(used+sharedSlack, t.cluster,
+		cuda.Grid{Kind: cuda.GridTiles, TileM: t.m, TileN: t.n, N: s.WeightRows(), Persistent: true})}
+}
+
+// sync waits for all threads of the CTA, or of the cluster.
+func (g *wgmmaGemm) sync() {
+	if g.cluster == 1 {
+		g.do("bar.sync", 0)
+		return
+	}
+	g.do("barrier.cluster.arrive.release")
+	g.do("barrier.cluster.wait.acquire")
+}
+
+// eachTile writes the loop over the tiles of this CTA; do gets the first row and column. Clusters
+// take tiles in turn. A band of rows is done column by column.
+func (g *wgmmaGemm) eachTile(do func(row, col reg)) {
+	tile, step := g.r("mov.u32", "%ctaid.x"), g.r("mov.u32", "%nctaid.x")
+	if g.cluster > 1 {
+		tile, step = g.r("div.u32", tile, g.cluster), g.r("div.u32", step, g.cluster)
+	}
+	rows := g.r("ld.global.u32", at(g.rows, 0))
+	height := g.m * g.cluster
+	blocks := g.r("div.u32", g.r("add.u32", rows, height-1), height)
+	columns := (g.spec.WeightRows() + g.n - 1) / g.n
+	tiles := g.r("mul.lo.u32", blocks, columns)
+	loop, end := g.label("tile"), g.label("tiles")
+	g.bind(loop)
+	g.doIf(g.p("setp.ge.u32", tile, tiles), "bra", end)
+
+	band := bandRows / height
+	first := g.r("mul.lo.u32", g.r("div.u32", tile, band*columns), band)
+	within := g.r("rem.u32", tile, band*columns)
+	size := g.r("min.u32", g.r("sub.u32", blocks, first), band)
+	column := g.r("div.u32", within, size)
+	block := g.r("add.u32", first, g.r("rem.u32", within, size))
+	if g.cluster > 1 {
+		block = g.r("mad.lo.u32", block, g.cluster, g.rank)
+	}
+	do(g.r("mul.lo.u32", block, g.m), g.r("mul.lo.u32", column, g.n))
+
+	g.do("add.u32", tile, tile, step)
+	g.do("bra", loop)
+	g.bind(end)
+}
+
+// steps is how many stages a tile takes.
+func (g *wgmmaGemm) steps() int { return (g.spec.K + swizzleCols - 1) / swizzleCols }
+
+// produce writes the work of the thread that issues the copies.
+func (g *wgmmaGemm) produce() {
+	c := g.begin(&g.ring, true)
+	var mask, share, shareAt reg
+	rowsB := g.n / g.cluster
+	if g.cluster > 1 {
+		mask = g.b16()
+		g.do("mov.b16", mask, 1<<g.cluster-1)
+		share = g.r("mul.lo.u32", g.rank, rowsB)
+		shareAt = g.r("mul.lo.u32", share, swizzleRow)
+	}
+	g.eachTile(func(row, col reg) {
+		if g.cluster > 1 {
+			col = g.r("add.u32", col, share)
+		}
+		k := g.r("mov.u32", 0)
+		loop := g.label("load")
+		g.bind(loop)
+		g.wait(g.barrier(g.ring.empty, c), c.parity)
+		full, slot := g.barrier(g.ring.full, c), g.buffer(c)
+		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.stageBytes())
+		g.copyBox(slot, g.a, full, nil, k, row)
+		weights := g.r("add.u32", slot, g.m*swizzleRow)
+		if g.cluster > 1 {
+			g.copyBox(g.r("add.u32", weights, shareAt), g.b, full, mask, k, col)
+		} else {
+			g.copyBox(weights, g.b, full, nil, k, col)
+		}
+		g.next(c)
+		g.do("add.u32", k, k, swizzleCols)
+		g.doIf(g.p("setp.lt.u32", k, g.steps()*swizzleCols), "bra", loop)
+	})
+}
+
+// consume writes the work of a warpgroup: 64 rows of each tile.
+func (g *wgmmaGemm) consume(tid reg) {
+	c := g.begin(&g.ring, false)
+	lane := g.r("and.b32", tid, 31)
+	group := g.r("sub.u32", g.r("shr.u32", tid, 7), 1)
+	// Row of the tile of the thread's first accumulators; the others are 8 rows below.
+	inTile := g.r("mad.lo.u32", g.r("shr.u32", g.r("sub.u32", tid, warpgroup), 5), 16, g.r("shr.u32", lane, 2))
+	quad := g.r("and.b32", lane, 3)
+
+	a := g.descriptorLow(g.r("mad.lo.u32", group, 64*swizzleRow, g.ring.data))
+	b := g.descriptorLow(g.r("add.u32", g.ring.data, g.m*swizzleRow))
+	// One lane of a warp arrives for each CTA of the cluster: its copies went there too.
+	releases := g.p("setp.lt.u32", lane, g.cluster)
+	empty := g.ring.empty
+	if g.cluster > 1 {
+		empty = g.r("mapa.shared::cluster.u32", empty, g.r("min.u32", lane, g.cluster-1))
+	}
+	release := func(p, slot reg) {
+		op := "mbarrier.arrive.shared::cta.b64"
+		if g.cluster > 1 {
+			op = "mbarrier.arrive.release.cluster.shared::cluster.b64"
+		}
+		g.doIf(p, op, "_", at(g.r("mad.lo.u32", slot, 8, empty), 0))
+	}
+	acc := many(g.n/2, g.f32)
+	before := g.r("mov.u32", 0) // the slot of the step before
+
+	g.eachTile(func(row, col reg) {
+		step := g.r("mov.u32", 0)
+		loop := g.label("multiply")
+		g.bind(loop)
+		g.wait(g.barrier(g.ring.full, c), c.parity)
+		later := g.p("setp.ne.u32", step, 0)
+		lowA := g.r("mad.lo.u32", c.slot, g.stageBytes()>>4, a)
+		lowB := g.r("mad.lo.u32", c.slot, g.stageBytes()>>4, b)
+		g.do("wgmma.fence.sync.aligned")
+		for k := range maxK16 {
+			var scale any = 1
+			if k == 0 {
+				scale = later
+			}
+			g.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", g.n), vec(acc...),
+				g.descriptor(lowA, k*kStep, kMajor), g.descriptor(lowB, k*kStep, kMajor), scale, 1, 1, 0, 0)
+		}
+		g.do("wgmma.commit_group.sync.aligned")
+		// The products of the step before are done, so its slot is free.
+		g.do("wgmma.wait_group.sync.aligned", 1)
+		release(g.p("setp.ne.and.u32", step, 0, releases), before)
+		g.do("mov.u32", before, c.slot)
+		g.next(c)
+		g.do("add.u32", step, step, 1)
+		g.doIf(g.p("setp.lt.u32", step, g.steps()), "bra", loop)
+
+		x := g.tileOperands(g.r("add.u32", row, inTile), col, quad)
+		g.do("wgmma.wait_group.sync.aligned", 0)
+		release(releases, before)
+		x.epilogue(acc)
+	})
+}

@@ -19,14 +19,15 @@ import (
 
 // modelOptions are the flags of every command that compiles.
 type modelOptions struct {
-	model, dtype, task string
-	targets            []string
+	model, dtype, task, calibration string
+	targets                         []string
 }
 
 func (o *modelOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.model, "model", "", "model directory: config.json, *.safetensors, tokenizer.json")
 	c.Flags().StringVar(&o.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: bf16 for 16-bit checkpoints, f32 for f32)")
 	c.Flags().StringVar(&o.task, "task", "", "head to compile: "+bert.TaskNames()+" (default: what config.json names)")
+	c.Flags().StringVar(&o.calibration, "calibration", "", "file of bertc calibrate, with --dtype int8: which matmuls stay bf16, and smoothing")
 }
 
 // math returns the dtype that the flag names, 0 for the default.
@@ -62,6 +63,16 @@ func (o *modelOptions) open(c *cobra.Command) (*pipeline.Model, ir.DType, error)
 	}
 	if math == 0 {
 		math = m.DType()
+	}
+	if o.calibration != "" {
+		if math != ir.I8 {
+			m.Close()
+			return nil, 0, fmt.Errorf("--calibration %s: it is for --dtype int8, the model is compiled with %s", o.calibration, math)
+		}
+		if err := m.ReadCalibration(o.calibration); err != nil {
+			m.Close()
+			return nil, 0, err
+		}
 	}
 	return m, math, nil
 }

@@ -269,8 +269,7 @@ func facts(m *Model, math ir.DType, emitters []codegen.Backend) []emit.Fact {
 	return []emit.Fact{
 		{Name: "checkpoint", Value: m.Name},
 		{Name: "architecture", Value: strings.Join(c.Architectures, ", ")},
-		{Name: "size", Value: fmt.Sprintf("%d layers, hidden %d, feed-forward %d, %d heads on %d key/value heads, vocabulary %d, %d positions, %d parameters",
-			c.NumHiddenLayers, c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads, c.NumKeyValueHeads, c.EmbeddingRows, c.MaxPositionEmbeddings, m.Parameters())},
+		{Name: "size", Value: fmt.Sprintf("%s, %d parameters", m.Size(), m.Parameters())},
 		{Name: "norm and positions", Value: fmt.Sprintf("%s, %s", c.NormType, c.Positions)},
 		{Name: "head", Value: head(c)},
 		{Name: "numerics", Value: numerics(math)},

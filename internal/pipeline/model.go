@@ -127,6 +127,13 @@ func (m *Model) DType() ir.DType {
 	return ir.BF16
 }
 
+// Size returns the sizes of the configuration in words.
+func (m *Model) Size() string {
+	c := m.Config
+	return fmt.Sprintf("%d layers, hidden %d, feed-forward %d, %d heads on %d key/value heads, vocabulary %d, %d positions",
+		c.NumHiddenLayers, c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads, c.NumKeyValueHeads, c.EmbeddingRows, c.MaxPositionEmbeddings)
+}
+
 // Parameters returns the number of parameters.
 func (m *Model) Parameters() int64 {
 	n := int64(0)

@@ -614,12 +614,6 @@ func (w *warp) coordinates(b *bulkInstr, t *tensorMap, l int) []int32 {
 	return c
 }
 
-// bulkActor begins an operation of the warp's bulk agent.
-func (w *warp) bulkActor() actor {
-	w.bulk.clk++
-	return actor{w: w, ent: w.bulkEnt(), clk: w.bulk.clk, async: true, clock: w.clock, proxy: w.proxy, line: w.in.line}
-}
-
 // part is bytes of a copy and where they go.
 type part struct{ dst, src []byte }
 
@@ -661,12 +655,12 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 			targets = append(targets, w.cta.cluster.ctas[bits.TrailingZeros64(mask)])
 		}
 	}
-	a := w.bulkActor()
 	var source []byte
+	fromOff := -1
 	if b.fromCTA {
 		sc, soff := w.resolve(src, n, false)
 		sc.checkState(w, soff, n, useRead)
-		sc.touch(&a, soff, n, false)
+		fromOff = soff
 		source = sc.shared[soff : soff+n]
 		sc.inflight++
 	} else if t == nil {
@@ -684,6 +678,11 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 		}
 		u := w.actor()
 		c.touch(&u, moff, 8, false)
+		bar.clk++
+		a := actor{w: w, ent: bar.ent, clk: bar.clk, async: true, clock: w.clock, proxy: w.proxy, line: in.line}
+		if fromOff >= 0 {
+			w.cta.touch(&a, fromOff, n, false)
+		}
 		c.checkState(w, off, n, useWrite)
 		c.touch(&a, off, n, true)
 		for i := range n {
@@ -756,7 +755,8 @@ func (w *warp) bulkStore(in *instr, b *bulkInstr, l int) {
 		}
 	}
 	c, off := w.resolve(src, n, false)
-	a := w.bulkActor()
+	w.bulk.clk++
+	a := actor{w: w, ent: w.bulkEnt(), clk: w.bulk.clk, async: true, clock: w.clock, proxy: w.proxy, line: in.line}
 	c.checkState(w, off, n, useRead)
 	c.touch(&a, off, n, false)
 	op := &copyOp{lanes: 1 << l, clk: a.clk, line: in.line}

@@ -91,6 +91,22 @@ var faults = []fault{
 	{what: "setmaxnreg.dec to more registers than the warp has", file: "gemm.ptx", old: "setmaxnreg.dec.sync.aligned.u32 40;", new: "setmaxnreg.dec.sync.aligned.u32 176;", want: Registers},
 	{what: "shfl with a member mask that names lanes elsewhere", file: "attention.ptx", old: "shfl.sync.bfly.b32 %t0, %l1, 2, 31, 0xffffffff;", new: "shfl.sync.bfly.b32 %t0, %l1, 2, 31, 0x0fffffff;", want: Convergence},
 	{what: "the kernel ends while TMA still writes", file: "attention.ptx", old: "EPILOGUE:\n", new: "EPILOGUE:\n	@%p0 bra SKIP;\n	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 8192;\n	cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd0, {0, %r5}], [%r2];\nSKIP:\n", want: InFlight},
+	{what: "shared memory is written and TMA reads it without fence.proxy.async", file: "exchange.ptx", old: "	fence.proxy.async.shared::cta;\n	@%p1", new: "	@%p1", want: Race},
+	{what: "TMA reads shared memory that other warps write, without a barrier", file: "exchange.ptx", old: "%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r8];\n	bar.sync 0;", new: "%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r8];", want: Uninitialised},
+	{what: "the result is overwritten while a TMA store reads it", file: "exchange.ptx", old: "	@%p0 cp.async.bulk.wait_group.read 0; ", new: "	// ", want: Race},
+	{what: "cp.async.bulk.commit_group is missing", file: "exchange.ptx", old: "	cp.async.bulk.commit_group;\n", new: "", want: Race},
+	{what: "the kernel ends while a TMA store reads shared memory", file: "exchange.ptx", old: "	@%p0 cp.async.bulk.wait_group 0;\n", new: "", want: InFlight},
+	{what: "a CTA releases only its own copy of a multicast box", file: "exchange.ptx", old: "	@%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r8];\n", new: "", want: Deadlock},
+	{what: "empty barriers of a multicast count the warps of one CTA", file: "exchange.ptx", old: "[%r3], 8; ", new: "[%r3], 4; ", want: Race},
+	{what: "no cluster barrier behind the init of mbarriers", file: "exchange.ptx", old: "INIT_DONE:\n	barrier.cluster.arrive.release.aligned;\n	barrier.cluster.wait.acquire.aligned;\n", new: "INIT_DONE:\n	bar.sync 0;\n", want: Race},
+	{what: "a wait at the cluster barrier without an arrive", file: "exchange.ptx", old: "INIT_DONE:\n	barrier.cluster.arrive.release.aligned;\n", new: "INIT_DONE:\n", want: Barrier},
+	{what: "a CTA ends while the other arrives at its mbarriers", file: "exchange.ptx", old: "	barrier.cluster.arrive.release.aligned;     // a CTA must not end while the other may arrive at its mbarriers\n	barrier.cluster.wait.acquire.aligned;\n", new: "", want: OutOfBounds},
+	{what: "expect_tx of one of two multicast boxes", file: "exchange.ptx", old: "[%r2], 16384;", new: "[%r2], 8192;", want: Race},
+	{what: "a multicast to a CTA that the cluster does not have", file: "exchange.ptx", old: "mov.b16 %mask, 3;", new: "mov.b16 %mask, 7;", want: Operand},
+	{what: "mapa of a rank that the cluster does not have", file: "exchange.ptx", old: "%r8, %r3, 1;", new: "%r8, %r3, 2;", want: OutOfBounds},
+	{what: "a bound that is one too high", file: "axpb.ptx", old: "setp.ge.u32", new: "setp.gt.u32", want: OutOfBounds},
+	{what: "two CTAs write one element", file: "axpb.ptx", old: "mad.lo.u32 %r3, %r1, %r2, %r0;", new: "mad.lo.u32 %r3, %r1, 32, %r0;", want: Race},
+	{what: "a loop that never ends", file: "axpb.ptx", old: "	ret;\n}", new: "FOREVER:\n	bra FOREVER;\n}", want: Livelock},
 }
 
 // caught runs a fault until a schedule shows it.

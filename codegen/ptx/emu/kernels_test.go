@@ -130,6 +130,50 @@ func runMma(t testing.TB, m *Module, seed uint64) (float64, error) {
 	return relError(widen(c), product(av, bv, M, N, K)), nil
 }
 
+func runExchange(t testing.TB, m *Module, seed uint64) (float64, error) {
+	const pairs, steps = 3, 3
+	const rows = 128 * steps * pairs
+	h := newHost(t, seed)
+	x, xv := randomBF16(rows*64, 6)
+	px, py := h.upload(x), h.alloc(2*rows*64)
+	box := func(p uint64) [128]byte { return h.encode(tensor2D(p, rows, 64, 64, SwizzleNone)) }
+	err := h.launch(m.Kernel("exchange"), Config{Grid: [3]int{2 * pairs}, Block: [3]int{128}, Shared: 24608}, box(px), box(py), uint32(steps))
+	if err != nil {
+		return 0, err
+	}
+	y := make([]uint16, rows*64)
+	h.download(py, y)
+	want := make([]float64, len(y))
+	for i := range want {
+		pair := i / (128 * 64)
+		at := i % (128 * 64)
+		a, b := xv[pair*128*64+at%(64*64)], xv[pair*128*64+64*64+at%(64*64)]
+		if at < 64*64 {
+			want[i] = a + b
+		} else {
+			want[i] = a - b
+		}
+	}
+	return relError(fromBF16(y), want), nil
+}
+
+func runAxpb(t testing.TB, m *Module, seed uint64) (float64, error) {
+	const n = 300
+	h := newHost(t, seed)
+	x, want := make([]float32, n), make([]float64, n)
+	for i := range x {
+		x[i] = float32(i) / 8
+		want[i] = float64(2*x[i] - 1)
+	}
+	px, py := h.upload(x), h.alloc(4*n)
+	if err := h.launch(m.Kernel("axpb"), Config{Grid: [3]int{5}, Block: [3]int{64}}, px, py, float32(2), float32(-1), uint32(n)); err != nil {
+		return 0, err
+	}
+	y := make([]float32, n)
+	h.download(py, y)
+	return relError(widen(y), want), nil
+}
+
 // testKernel is a known-good kernel of testdata.
 type testKernel struct {
 	file string
@@ -146,6 +190,10 @@ var testKernels = []testKernel{
 	{"attention.ptx", runAttention, 1.0 / 128},
 	// f32 sums of exact products.
 	{"mma.ptx", runMma, 1e-6},
+	// One rounding to bf16.
+	{"exchange.ptx", runExchange, 1.0 / 256},
+	// Exact.
+	{"axpb.ptx", runAxpb, 0},
 }
 
 func TestKernels(t *testing.T) {

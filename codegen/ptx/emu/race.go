@@ -3,9 +3,10 @@ package emu
 // This file owns race detection: vector clocks of happens-before, and what each 4 bytes of shared
 // memory remember of their last accesses.
 //
-// An entity is a warp, or an agent that acts for it asynchronously: one for bulk copies (TMA) and one
-// for cp.async of each warp, one for the wgmma of each warpgroup. Lanes of one warp are one entity,
-// so races within a warp are not found. Every warp has two clocks: what happened before it in the
+// An entity is a warp, or an agent that acts asynchronously: for each warp one of its bulk copies to
+// global memory and one of its cp.async, one for the wgmma of each warpgroup, and one for each
+// mbarrier, of the bulk copies that complete there. Lanes of one warp are one entity, so races
+// within a warp are not found. Every warp has two clocks: what happened before it in the
 // generic proxy, and which of those writes the async proxy sees. fence.proxy.async joins the second
 // with the first. Accesses of agents are recorded when the operation is issued, so that what is
 // reported does not depend on when it completes. A wgmma is over for others when all four warps have
@@ -41,9 +42,12 @@ func (c *clocks) reset() {
 	clear(c.proxy)
 }
 
-// Entities of a CTA: its warps, their bulk agents, their cp.async agents, and four for each
-// warpgroup.
-func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)&^3 }
+// barrierEntities is how many mbarriers of a CTA have an entity of their own; beyond, they share.
+const barrierEntities = 32
+
+// entitiesPerCTA counts the warps, their bulk agents, their cp.async agents, four entries for each
+// warpgroup, and mbarriers.
+func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)&^3 + barrierEntities }
 
 func (c *cta) entity(n int) int { return c.rank*entitiesPerCTA(len(c.warps)) + n }
 
@@ -51,6 +55,10 @@ func (w *warp) ent() int      { return w.cta.entity(w.index) }
 func (w *warp) bulkEnt() int  { return w.cta.entity(len(w.cta.warps) + w.index) }
 func (w *warp) copyEnt() int  { return w.cta.entity(2*len(w.cta.warps) + w.index) }
 func (g *warpgroup) ent() int { return g.cta.entity(3*len(g.cta.warps) + 4*g.index) }
+
+func (c *cta) barrierEnt(n int) int {
+	return c.entity(entitiesPerCTA(len(c.warps)) - barrierEntities + n%barrierEntities)
+}
 
 func (w *warp) initClocks() {
 	n := w.cta.cluster.ents
@@ -196,6 +204,8 @@ func (cl *cluster) entityName(e int) string {
 	switch n := e % per; {
 	case n < nw:
 		return "warp " + itoa(n) + where
+	case n >= per-barrierEntities:
+		return "a bulk copy that completes at an mbarrier" + where
 	case n < 2*nw:
 		return "a bulk copy of warp " + itoa(n-nw) + where
 	case n < 3*nw:

@@ -64,6 +64,7 @@ type cta struct {
 	cells    []cell // of each 4 bytes
 	bars     [16]namedBarrier
 	mbars    map[uint32]*mbarrier
+	barriers int // mbarriers initialised so far
 	pool     int // free registers
 	groups   []*warpgroup
 	inflight int            // asynchronous operations that touch its shared memory

@@ -211,6 +211,8 @@ type mbarrier struct {
 	tx       int
 	next     clocks // of arrivals
 	done     clocks // of completed phases
+	ent      int    // of the bulk copies that complete here
+	clk      uint32 // and their clock
 }
 
 func (b *mbarrier) String() string {
@@ -402,7 +404,8 @@ func (w *warp) initMbarrier(addr uint64, s space, count uint64) {
 		c.state[off+i] = byteBarrier
 	}
 	n := c.cluster.ents
-	c.mbars[uint32(off)] = &mbarrier{cta: c, off: off, line: w.in.line, expected: int(count), pending: int(count), next: newClocks(n), done: newClocks(n)}
+	c.mbars[uint32(off)] = &mbarrier{cta: c, off: off, line: w.in.line, expected: int(count), pending: int(count), next: newClocks(n), done: newClocks(n), ent: c.barrierEnt(c.barriers)}
+	c.barriers++
 }
 
 // waitMbarrier is test_wait and try_wait. try_wait blocks until the phase is complete, but sometimes

@@ -104,7 +104,7 @@ const (
 	deviceSMs    = 132
 	wgmmaMACs    = 2048 // of a multiprocessor: 989 TFLOP/s of all (NVIDIA H100 data sheet)
 	sharedBytes  = 128  // from its shared memory
-	l2Bytes      = 56   // from the second-level cache, if it is alone: 64 at most
+	l2Bytes      = 56   // from the second-level cache and by multicast: 64 at most
 	l2Total      = 4224 // 7.4 TB/s from that cache to all of them, an estimate
 	memoryBytes  = 1909 // 3.35 TB/s from memory (data sheet)
 	wgmmaStart   = 1500 // cycles from the launch to the first product, an estimate
@@ -121,7 +121,8 @@ func WgmmaCycles(s Spec, p Plan, rows int) float64 {
 	steps := (s.K + deviceK - 1) / deviceK
 	multiply := float64(p.MicroM*p.MicroN*deviceK) / wgmmaMACs
 	read := float64(p.MicroM/wgmmaRows*(wgmmaRows+p.MicroN)*2*deviceK) / sharedBytes
-	load := float64((p.MicroM+p.MicroN/cluster)*2*deviceK) / min(l2Bytes, l2Total/float64(min(tiles, deviceSMs)))
+	load := max(float64((p.MicroM+p.MicroN)*2*deviceK)/l2Bytes,
+		float64((p.MicroM+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
 	tile := float64(steps)*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
 	bytes := 2*s.WeightRows()*s.K + rows*(2*s.K+s.Out.Size()*s.N)
 	return wgmmaStart + max(float64(waves)*tile, float64(bytes)/memoryBytes)

@@ -28,6 +28,9 @@ import (
 // long adds plans and row counts.
 var long = flag.Bool("long", false, "check more plans and row counts of each kernel")
 
+// Long reports whether -long is set.
+func Long() bool { return *long }
+
 // Exec returns the command that runs the program at path, natively or under an emulator.
 type Exec func(path string) *exec.Cmd
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/bertc/bertc/codegen/codegentest"
 	"github.com/bertc/bertc/codegen/ptx/emu"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
@@ -331,4 +332,33 @@ func parseEntry(t *testing.T, e *entry) *emu.Module {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// TestWgmmaModel runs the matmuls of the full size for few rows, with the tile of many rows and the
+// one that is chosen for few; without -long only the first.
+func TestWgmmaModel(t *testing.T) {
+	const rows = 33
+	specs := []kernel.Spec{
+		wgmmaSpec(1664, 1536, kernel.RMSNorm, "bias+rope", ir.F32, ir.BF16),
+		wgmmaSpec(1536, 1536, "", "bias+residual", ir.BF16, ir.F32),
+		wgmmaSpec(4096, 1536, kernel.RMSNorm, "bias+glu", ir.F32, ir.BF16),
+		wgmmaSpec(1536, 4096, "", "bias+residual", ir.BF16, ir.F32),
+	}
+	if !codegentest.Long() {
+		specs = specs[:1]
+	}
+	for _, s := range specs {
+		t.Run(s.String(), func(t *testing.T) {
+			d := newGemmData(rand.New(rand.NewPCG(3, uint64(s.N))), s, rows)
+			best, _ := kernel.Choose(s, TargetName)
+			var bits []float32
+			for i, p := range []kernel.Plan{kernel.WgmmaPlan(s, TargetName, rows), best} {
+				got := runWgmma(t, d, wgmmaTile{p.MicroM, p.MicroN, p.BlockN, p.BlockM / p.MicroM}, uint64(i), rows)
+				if bits != nil && !slices.Equal(bits, got) {
+					t.Errorf("plan %s gives other bits than that of few rows", p)
+				}
+				bits = got
+			}
+		})
+	}
 }

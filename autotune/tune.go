@@ -92,7 +92,7 @@ func Tune(ctx context.Context, config []byte, cfg bert.Config, o Options, w io.W
 		return err
 	}
 	t.p = r.Program
-	b, err := pipeline.Build(ctx, out)
+	b, err := pipeline.Build(ctx, out, "")
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ and sequence, as Hugging Face's fill-mask pipeline gives them.`,
 		},
 	}
 	o.flags(c)
+	o.deviceFlag(c)
 	c.Flags().IntVar(&topK, "top-k", 5, "candidates for each mask")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line a text")
 	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set, for example portable")

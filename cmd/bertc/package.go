@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,7 @@ import (
 // that is compiled for the occasion.
 type packageOptions struct {
 	modelOptions
-	dir string
+	dir, device string
 }
 
 func (o *packageOptions) flags(c *cobra.Command) {
@@ -23,7 +25,15 @@ func (o *packageOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.dir, "package", "", "directory of a generated package")
 }
 
+// deviceFlag is for the commands that compute on a GPU too.
+func (o *packageOptions) deviceFlag(c *cobra.Command) {
+	c.Flags().StringVar(&o.device, "device", "", "where to compute: "+strings.Join(pipeline.Devices(), ", ")+" (default: cpu; the emulator runs the code of the GPU anywhere, slowly)")
+}
+
 func (o *packageOptions) check() error {
+	if o.device != "" && !slices.Contains(pipeline.Devices(), o.device) {
+		return fmt.Errorf("--device %q: unknown (known: %s)", o.device, strings.Join(pipeline.Devices(), ", "))
+	}
 	if (o.model == "") == (o.dir == "") {
 		return fmt.Errorf("name either --model (a checkpoint) or --package (a generated package)")
 	}
@@ -51,10 +61,14 @@ func (o *packageOptions) start(ctx context.Context, c *cobra.Command, do pipelin
 			return nil, nil, err
 		}
 	}
+	do.Device = o.device
 	d, err := pipeline.StartDriver(ctx, dir, do)
 	if err != nil {
 		clean()
 		return nil, nil, err
+	}
+	if d.Hello.NoDevice != "" {
+		fmt.Fprintf(c.ErrOrStderr(), "bertc: warning: --device %s: computing on the CPU: %s\n", o.device, d.Hello.NoDevice)
 	}
 	return d, clean, nil
 }
@@ -71,6 +85,10 @@ func (o *packageOptions) compile(ctx context.Context, c *cobra.Command, dir stri
 	}
 	bar := newBar(c.ErrOrStderr(), "weights")
 	defer bar.done()
-	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Plans: plans, Progress: bar.set})
+	po := pipeline.Options{Out: dir, Math: math, Plans: plans, Progress: bar.set}
+	if o.device != "" && o.device != pipeline.DeviceCPU {
+		po.Architectures = pipeline.WithGPU()
+	}
+	_, err = pipeline.Compile(ctx, m, po)
 	return err
 }

@@ -42,6 +42,7 @@ tokens; rows of those are zero.`,
 		Example: `  bertc run classify --package ./sentiment --in reviews.csv --field text=review --out labels.jsonl
   bertc run embed --package ./retrieva --in texts.txt --out vectors.npy --normalize
   bertc run --package ./retrieva --in ids.safetensors --out hidden.safetensors
+  bertc run embed --package ./retrieva --in texts.txt --out vectors.npy --device cuda
   bertc run --model ./retrieva-bert --dtype f32 --kernels portable --outputs last_hidden_state,logits --in x.safetensors --out y.safetensors`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -61,6 +62,7 @@ tokens; rows of those are zero.`,
 		},
 	}
 	r.flags(c)
+	r.deviceFlag(c)
 	f := c.Flags()
 	f.StringVar(&r.in, "in", "", "file to read: records (default: standard input), or safetensors with input_ids and perhaps attention_mask")
 	f.StringVar(&r.out, "out", "", "file to write (with a task, the default is standard output)")

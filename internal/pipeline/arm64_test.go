@@ -73,7 +73,7 @@ func startArm(t *testing.T, b *Binary, r armRun, threads int) *Driver {
 
 func buildArm(t *testing.T, dir string) *Binary {
 	forArm(t, "max")
-	b, err := Build(context.Background(), dir)
+	b, err := Build(context.Background(), dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/bertc/bertc/codegen/ptx/emulator"
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
@@ -18,20 +19,32 @@ import (
 
 // This file runs models on devices in the test's own process.
 
+// opener puts a model on a device.
+type opener func(*rt.Model, *Result) (rt.Device, error)
+
+// onEmulator puts a model on the emulator.
+func onEmulator(m *rt.Model, r *Result) (rt.Device, error) {
+	gpu, err := gpuCode(r.Program)
+	if err != nil {
+		return nil, err
+	}
+	return cuda.Open(emulator.Open(1, 4), m, &r.Tables, &gpu.Program, gpu.PTX)
+}
+
 // deviceModel compiles a model directory and opens its weights on a device.
-func deviceModel(t testing.TB, dir string, open func(*rt.Model, *rt.Module) (rt.Device, error)) (*Model, *rt.Model, *rt.Module) {
+func deviceModel(t testing.TB, dir string, open opener) (*Model, *rt.Model, *rt.Module) {
 	m, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
 	out := filepath.Join(t.TempDir(), "model")
-	r, err := Compile(context.Background(), m, Options{Out: out, Math: ir.BF16})
+	r, err := Compile(context.Background(), m, Options{Out: out, Math: ir.BF16, Architectures: []string{gpuArchitecture}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	model, err := rt.Open(&r.Tables, filepath.Join(out, WeightFile), rt.Options{Device: "test", Accelerator: &rt.Accelerator{
-		Name: "test", Open: func(m *rt.Model) (rt.Device, error) { return open(m, &r.Tables) },
+		Name: "test", Open: func(m *rt.Model) (rt.Device, error) { return open(m, &r) },
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -96,31 +109,13 @@ func TestDeviceModel(t *testing.T) {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
 			var d *hostDevice
-			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), func(m *rt.Model, mod *rt.Module) (rt.Device, error) {
-				d = &hostDevice{mod: mod}
-				return cuda.Open(d, m, mod, hostProgram(mod), "")
+			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), func(m *rt.Model, r *Result) (rt.Device, error) {
+				d = &hostDevice{mod: &r.Tables}
+				return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 			})
 			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
 			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors")) {
-				b, err := ReadBatch(c.in)
-				if err != nil {
-					t.Fatal(err)
-				}
-				wantHidden, wantLogits, err := m.Eval(b, ir.BF16, mod.Logits != 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				hidden, logits := run(t, sessionEncoder(s, mod), c)
-				e := num.RelL2(visible(hidden, c.mask), num.Float64s(wantHidden))
-				if t.Logf("%s: hidden states are apart by %.4f", c.name, e); !(e <= deviceBudget) {
-					t.Errorf("%s: hidden states are apart by %.4f", c.name, e)
-				}
-				if mod.Logits == 0 {
-					continue
-				}
-				if e := num.RelL2(visible(logits, c.mask), num.Float64s(wantLogits)); !(e <= deviceBudget) {
-					t.Errorf("%s: logits are apart by %.4f", c.name, e)
-				}
+				checkDevice(t, m, s, mod, c)
 			}
 			checkAlone(t, s, mod)
 			checkBest(t, s, mod)
@@ -128,6 +123,30 @@ func TestDeviceModel(t *testing.T) {
 				t.Errorf("%d launches ran one by one and %d in graphs", d.launches, d.captured)
 			}
 		})
+	}
+}
+
+// checkDevice compares a case with the interpreter in bf16.
+func checkDevice(t *testing.T, m *Model, s *rt.Session, mod *rt.Module, c goldenCase) {
+	t.Helper()
+	b, err := ReadBatch(c.in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHidden, wantLogits, err := m.Eval(b, ir.BF16, mod.Logits != 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden, logits := run(t, sessionEncoder(s, mod), c)
+	e := num.RelL2(visible(hidden, c.mask), num.Float64s(wantHidden))
+	if t.Logf("%s: hidden states are apart by %.4f", c.name, e); !(e <= deviceBudget) {
+		t.Errorf("%s: hidden states are apart by %.4f", c.name, e)
+	}
+	if mod.Logits == 0 {
+		return
+	}
+	if e := num.RelL2(visible(logits, c.mask), num.Float64s(wantLogits)); !(e <= deviceBudget) {
+		t.Errorf("%s: logits are apart by %.4f", c.name, e)
 	}
 }
 
@@ -213,9 +232,9 @@ func checkBest(t *testing.T, s *rt.Session, mod *rt.Module) {
 // call, an observer that sees every step, memory that is given back, and errors that say where.
 func TestDeviceCalls(t *testing.T) {
 	var d *hostDevice
-	_, model, mod := deviceModel(t, modelDir(t, "rms_rope_mqa_bias", "model.safetensors"), func(m *rt.Model, mod *rt.Module) (rt.Device, error) {
-		d = &hostDevice{mod: mod}
-		return cuda.Open(d, m, mod, hostProgram(mod), "")
+	_, model, mod := deviceModel(t, modelDir(t, "rms_rope_mqa_bias", "model.safetensors"), func(m *rt.Model, r *Result) (rt.Device, error) {
+		d = &hostDevice{mod: &r.Tables}
+		return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 	})
 	ctx := context.Background()
 	ids, offsets, rows := []int32{7, 8, 9, 10}, []int32{0, 1, 4}, []int32{3, 1}
@@ -258,4 +277,21 @@ func TestDeviceCalls(t *testing.T) {
 		t.Errorf("a failed launch: %v, want %q", err, want)
 	}
 	d.failure = nil
+}
+
+// TestEmulator runs every variant and its head on the emulator: the PTX that a GPU would load, its
+// launch table, and everything of runtime/cuda.
+func TestEmulator(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v, func(t *testing.T) {
+			t.Parallel()
+			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), onEmulator)
+			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
+			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors")) {
+				checkDevice(t, m, s, mod, c)
+			}
+			checkAlone(t, s, mod)
+			checkBest(t, s, mod)
+		})
+	}
 }

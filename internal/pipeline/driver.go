@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/bertc/bertc/program"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // A Driver is a running generated package: a small program around it, built with the Go toolchain
@@ -50,8 +51,9 @@ type DriverOptions struct {
 	Kernels   string
 	Threads   int
 	MaxTokens int
-	Observe   bool // Encode returns the result of every step
-	Times     bool // Encode returns the time of every step
+	Device    string // DeviceEmulator, or what Options.Device of the package takes; "" is the CPU
+	Observe   bool   // Encode returns the result of every step
+	Times     bool   // Encode returns the time of every step
 	// Emulator is the command that runs the program, for a package that was built for another
 	// architecture; the program is its last argument.
 	Emulator []string
@@ -61,7 +63,8 @@ type DriverOptions struct {
 type Hello struct {
 	Err          string
 	OpenTime     time.Duration
-	Kernels      string
+	Kernels      string // the kernel set that runs, or the device
+	NoDevice     string // why it is not the GPU, where the options left the choice
 	Info         string
 	HiddenSize   int
 	VocabSize    int
@@ -84,7 +87,8 @@ type Request struct {
 }
 
 // Response is one result; More says that another one follows. Encode gives Hidden, Logits as many
-// responses as there are blocks.
+// responses as there are blocks. With Observe the result of each step comes before, in a response
+// of its own.
 type Response struct {
 	Err    string
 	More   bool
@@ -122,8 +126,8 @@ type Binary struct {
 	BuildTime time.Duration
 }
 
-// Build builds the package in dir. Close removes what was built.
-func Build(ctx context.Context, dir string) (*Binary, error) {
+// Build builds the package in dir for a device, "" for the CPU. Close removes what was built.
+func Build(ctx context.Context, dir, device string) (*Binary, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -137,7 +141,7 @@ func Build(ctx context.Context, dir string) (*Binary, error) {
 		return nil, err
 	}
 	start := time.Now()
-	if b.exe, err = buildDriver(ctx, b.tmp, dir, pkg); err != nil {
+	if b.exe, err = buildDriver(ctx, b.tmp, dir, pkg, device); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -160,7 +164,7 @@ func (b *Binary) Start(ctx context.Context, o DriverOptions) (*Driver, error) {
 
 // StartDriver builds the package in dir and starts it; closing the driver removes the binary.
 func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, error) {
-	b, err := Build(ctx, dir)
+	b, err := Build(ctx, dir, o.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func StartDriver(ctx context.Context, dir string, o DriverOptions) (*Driver, err
 
 func (d *Driver) start(ctx context.Context, exe string, o DriverOptions) (err error) {
 	command := append(slices.Clone(o.Emulator), exe, filepath.Join(d.dir, WeightFile), o.Kernels,
-		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe), strconv.FormatBool(o.Times))
+		strconv.Itoa(o.Threads), strconv.Itoa(o.MaxTokens), strconv.FormatBool(o.Observe), strconv.FormatBool(o.Times), packageDevice(o.Device))
 	d.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	d.cmd.Stderr = &d.stderr
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
@@ -298,10 +302,14 @@ func readPackage(ctx context.Context, dir string) (generated, error) {
 	return g, json.Unmarshal(out, &g)
 }
 
-func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin string, err error) {
+func buildDriver(ctx context.Context, tmp, dir string, pkg generated, device string) (bin string, err error) {
+	hasGPU := pkg.has(gpuOffFile)
+	if device != "" && device != DeviceCPU && !hasGPU {
+		return "", fmt.Errorf("--device %s: %s has no kernels for a GPU (bertc compile --targets ptx)", device, dir)
+	}
 	var src bytes.Buffer
 	err = driverTemplate.Execute(&src, map[string]any{
-		"ImportPath": pkg.ImportPath, "HasHead": hasLogits(dir), "Methods": methods(pkg),
+		"ImportPath": pkg.ImportPath, "HasHead": hasLogits(dir), "Methods": methods(pkg), "HasGPU": hasGPU,
 	})
 	if err != nil {
 		return "", err
@@ -310,7 +318,13 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin strin
 	if err := os.WriteFile(main, src.Bytes(), 0o600); err != nil {
 		return "", err
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(dir, "bertcdriver", "main.go"): main}})
+	replace := map[string]string{filepath.Join(dir, "bertcdriver", "main.go"): main}
+	if device == DeviceEmulator {
+		if err := overlayEmulator(replace, tmp, dir, pkg.ImportPath); err != nil {
+			return "", err
+		}
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return "", err
 	}
@@ -319,7 +333,11 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated) (bin strin
 		return "", err
 	}
 	bin = filepath.Join(tmp, "driver.exe")
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", bin, "./bertcdriver")
+	args := []string{"build", "-overlay", file, "-o", bin}
+	if device == gpuDevice || device == rt.DeviceAuto {
+		args = append(args, "-tags", "cuda")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./bertcdriver")...)
 	cmd.Dir = dir
 	if _, err := cmd.Output(); err != nil {
 		return "", fmt.Errorf("building %s: %w", dir, goError(ctx, err))

@@ -2,19 +2,67 @@ package pipeline
 
 import (
 	"context"
+	"embed"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/bertc/bertc/codegen/ptx"
+	"github.com/bertc/bertc/codegen/ptx/emu"
+	"github.com/bertc/bertc/codegen/ptx/emulator"
 	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/internal/num"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
+	rt "github.com/bertc/bertc/runtime"
 )
 
-// This file owns emitting a program for the GPU.
+// This file owns emitting a program for the GPU, and running a package on the emulator.
+
+// DeviceEmulator is the device of DriverOptions that needs no GPU: the package's PTX runs on the
+// emulator, thousands of times slower, and its faults are errors.
+const DeviceEmulator = "emulator"
+
+// DeviceCPU is the processor.
+const DeviceCPU = rt.DeviceCPU
+
+// gpuDevice is what a package calls the GPU.
+const gpuDevice = "cuda"
+
+// gpuFile and gpuOffFile are the files of a package with the GPU and without; gpuTable is its
+// launch table.
+const (
+	gpuFile    = "cuda.go"
+	gpuOffFile = "cuda_off.go"
+	gpuTable   = "kernels_ptx.go"
+)
+
+// Devices returns the names of devices for DriverOptions.
+func Devices() []string { return []string{DeviceCPU, gpuDevice, rt.DeviceAuto, DeviceEmulator} }
+
+// WithGPU returns all architectures that multiply bf16, for Options.Architectures.
+func WithGPU() []string {
+	archs := []string{gpuArchitecture}
+	for _, b := range backends {
+		if t := b().Target(); t.Multiplies(ir.BF16) && !slices.Contains(archs, t.GOARCH) {
+			archs = append(archs, t.GOARCH)
+		}
+	}
+	return archs
+}
+
+// packageDevice is the name of a device for the package's own options: the emulator takes the place
+// of the GPU.
+func packageDevice(device string) string {
+	if device == DeviceEmulator {
+		return gpuDevice
+	}
+	return device
+}
 
 // gpuCode emits the kernels of a program as one PTX text and its launch table.
 func gpuCode(p *program.Program) (*emit.GPU, error) {
@@ -90,4 +138,55 @@ func SASS(ctx context.Context, module string) (string, error) {
 		return "", fmt.Errorf("nvdisasm: %w", err)
 	}
 	return string(out), nil
+}
+
+// overlayEmulator adds to the files that replace those of a package: the emulator in place of the
+// driver's binding, without the build tag.
+func overlayEmulator(replace map[string]string, tmp, dir, importPath string) error {
+	imports := strings.NewReplacer(
+		"github.com/bertc/bertc/runtime/cuda", importPath+"/internal/cuda",
+		"github.com/bertc/bertc/codegen/ptx/emu\"", importPath+"/internal/emu\"",
+		"github.com/bertc/bertc/internal/num", importPath+"/internal/num",
+	)
+	add := func(name, text string) error {
+		file := filepath.Join(tmp, strings.ReplaceAll(name, "/", "_"))
+		replace[filepath.Join(dir, filepath.FromSlash(name))] = file
+		return os.WriteFile(file, []byte(text), 0o600)
+	}
+	for _, name := range []string{gpuFile, gpuTable} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		_, code, _ := strings.Cut(string(text), "//go:build")
+		_, code, _ = strings.Cut(code, "\n")
+		code = strings.Replace(code, "import (", fmt.Sprintf("import (\n%q", importPath+"/internal/emulator"), 1)
+		code = strings.Replace(code, "cuda.OpenDriver()", "emulator.Open(1, 4), error(nil)", 1)
+		if err := add(name, code); err != nil {
+			return err
+		}
+	}
+	replace[filepath.Join(dir, gpuOffFile)] = "" // is not there
+	for _, c := range []struct {
+		dir string
+		fs  embed.FS
+	}{{"emulator", emulator.Source}, {"emu", emu.Source}, {"num", num.Source}} {
+		entries, err := c.fs.ReadDir(".")
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), "_test.go") || e.Name() == "source.go" {
+				continue
+			}
+			text, err := c.fs.ReadFile(e.Name())
+			if err == nil {
+				err = add("internal/"+c.dir+"/"+e.Name(), imports.Replace(string(text)))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

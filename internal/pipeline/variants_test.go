@@ -57,7 +57,7 @@ func compile(t testing.TB, dir string, math ir.DType) (*Model, string) {
 
 // built builds a package; start then starts it on one tier after another.
 func built(t testing.TB, dir string) *Binary {
-	b, err := Build(context.Background(), dir)
+	b, err := Build(context.Background(), dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +40,7 @@ func loadTest(t *testing.T, dir string) func(t *testing.T, name string, args ...
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	checkStoppable(t, exe)
 	return func(t *testing.T, name string, args ...string) {
 		ctx, cancel := context.WithTimeout(context.Background(), hang)
 		defer cancel()
@@ -50,6 +53,26 @@ func loadTest(t *testing.T, dir string) func(t *testing.T, name string, args ...
 		if t.Logf("%s", out); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// checkStoppable checks that the functions around kernels, and that of a spin, are there and begin with a
+// stack check, which is where Go stops a goroutine (package rt, calls.go).
+func checkStoppable(t *testing.T, exe string) {
+	out, err := exec.Command("go", "tool", "objdump", "-s", `/internal/rt\.(call[A-Z]|\(\*spinner\)\.again)`, exe).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stoppable []string
+	for _, text := range strings.Split(string(out), "TEXT ")[1:] {
+		name, _, _ := strings.Cut(text, "(SB)")
+		if _, name, _ = strings.Cut(name, "/internal/rt."); strings.Contains(text, "runtime.morestack") {
+			stoppable = append(stoppable, name)
+		}
+	}
+	slices.Sort(stoppable)
+	if want := []string{"(*spinner).again", "callAttention", "callGather", "callGemm", "callRow"}; !slices.Equal(stoppable, want) {
+		t.Errorf("functions with a stack check: %v, want %v", stoppable, want)
 	}
 }
 

@@ -16,8 +16,6 @@ import (
 //
 // Sizes of heads are padded to 16 with zeros in shared memory. A row has the same bits in any block.
 
-func init() { emitters[[2]string{string(kernel.Attention), "mma.sync"}] = attention }
-
 type attentionEntry struct {
 	*entry
 	spec        kernel.Spec

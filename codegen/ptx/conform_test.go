@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/bertc/bertc/codegen/codegentest"
@@ -37,19 +38,15 @@ func normal(r *rand.Rand, d ir.DType, n int, deviation float64) []float32 {
 	return out
 }
 
-// plansOf returns the chosen plan of s for each instruction, and a few others.
-func plansOf(t *testing.T, s kernel.Spec) []kernel.Plan {
-	var all, plans []kernel.Plan
-	for p := range kernel.Space(s, TargetName) {
-		all = append(all, p)
+// plansOf returns the best plan of s for each instruction, and with -long a few others.
+func plansOf(s kernel.Spec) []kernel.Plan {
+	plans := bestPlans(s)
+	if !codegentest.Long() {
+		return plans
 	}
-	best, ok := kernel.Choose(s, TargetName)
-	if !ok {
-		return nil
-	}
-	plans = append(plans, best)
+	all := slices.Collect(kernel.Space(s, TargetName))
 	r := rand.New(rand.NewPCG(uint64(len(s.String())), uint64(s.K)))
-	for range 1 {
+	for range min(4, len(all)) {
 		plans = append(plans, all[r.IntN(len(all))])
 	}
 	return plans
@@ -80,7 +77,7 @@ func eachKernel(t *testing.T, kind kernel.Kind, test func(t *testing.T, k kernel
 		if s.Kind != kind {
 			continue
 		}
-		for _, p := range plansOf(t, s) {
+		for _, p := range plansOf(s) {
 			t.Run(fmt.Sprintf("%d/%s", i, p), func(t *testing.T) {
 				defer func() {
 					if t.Failed() {

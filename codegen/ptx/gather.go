@@ -9,8 +9,6 @@ import (
 // This file owns gathers: rows of a table by index, optionally plus rows of a second table. A CTA
 // has BlockM rows, whose units its warps take in turn.
 
-func init() { emitters[[2]string{string(kernel.Gather), ""}] = gather }
-
 func gather(symbol string, k kernel.Kernel) []variant {
 	s := k.Spec
 	e := newEntry(symbol, 128)

@@ -13,8 +13,6 @@ import (
 // from where the epilogue reads whatever columns it needs together (gemm_epilogue.go). Sums over K
 // are those of m16n8k16 from 0 on, whatever the tile.
 
-func init() { emitters[[2]string{string(kernel.Gemm), "mma.sync"}] = gemm }
-
 const (
 	stageK   = 64            // elements of K of a stage
 	stageRow = 2*stageK + 16 // bytes from one row of a stage to the next: eight rows lie in all banks

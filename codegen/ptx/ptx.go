@@ -66,7 +66,6 @@ func Emit(symbol string, k kernel.Kernel) (Unit, error) {
 	}
 	var u Unit
 	var b strings.Builder
-	written := map[string]bool{} // entries: variants may share one
 	fmt.Fprintf(&b, "// %s\n// %s\n", k.Spec, k.Plan)
 	for _, v := range make(symbol, k) {
 		out := cuda.Variant{MaxRows: v.maxRows}
@@ -74,10 +73,7 @@ func Emit(symbol string, k kernel.Kernel) (Unit, error) {
 			if p.entry.err != nil {
 				return fail(p.entry.err)
 			}
-			if !written[p.entry.name] {
-				b.WriteString(p.entry.text())
-				written[p.entry.name] = true
-			}
+			b.WriteString(p.entry.text())
 			out.Launches = append(out.Launches, p.launch)
 			if slices.ContainsFunc(p.launch.Params, func(p cuda.Param) bool { return p.Kind == cuda.ParamStats && p.Operand == cuda.OperandDst }) {
 				u.Kernel.StatsCols = statsCols

@@ -9,8 +9,6 @@ import (
 // This file owns norms of rows. A warp has a row, which it reads for the mean, again for the
 // variance around it, and again to write it: the second and third time from the first-level cache.
 
-func init() { emitters[[2]string{string(kernel.Rowwise), ""}] = rowwise }
-
 func rowwise(symbol string, k kernel.Kernel) []variant {
 	s := k.Spec
 	e := newEntry(symbol, 32*k.Plan.BlockM)

@@ -77,14 +77,19 @@ func newFlash(symbol string, s kernel.Spec) part {
 	f.doIf(f.p("setp.ge.u32", tid, warpgroup), "bra", consume)
 	f.do("setmaxnreg.dec.sync.aligned.u32", flashProducerRegs)
 	f.doIf(f.p("setp.ne.u32", tid, 0), "bra", done)
+	f.do("griddepcontrol.launch_dependents")
+	f.do("griddepcontrol.wait")
 	f.produce()
 	f.do("bra", done)
 	f.bind(consume)
 	f.do("setmaxnreg.inc.sync.aligned.u32", flashConsumerRegs)
+	f.do("griddepcontrol.wait")
 	f.consume(tid)
 	f.bind(done)
 	f.do("ret")
-	return part{f.entry, f.launch(used+sharedSlack, 0, cuda.Grid{Kind: cuda.GridItems, TileM: flashRows, Persistent: true})}
+	l := f.launch(used+sharedSlack, 0, cuda.Grid{Kind: cuda.GridItems, TileM: flashRows, Persistent: true})
+	l.Dependent = true
+	return part{f.entry, l}
 }
 
 // flashItem is a cuda.Item in registers.

@@ -127,12 +127,14 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 		g.do("setmaxnreg.dec.sync.aligned.u32", producerRegs)
 	}
 	g.doIf(g.p("setp.ne.u32", tid, 0), "bra", done)
+	g.do("griddepcontrol.launch_dependents")
 	g.produce()
 	g.do("bra", done)
 	g.bind(consume)
 	if t.consumers() == 2 {
 		g.do("setmaxnreg.inc.sync.aligned.u32", consumerRegs)
 	}
+	g.do("griddepcontrol.wait")
 	g.consume(tid)
 	g.bind(done)
 	if t.cluster > 1 {
@@ -142,8 +144,10 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 	}
 	g.do("ret")
 
-	return part{g.entry, g.launch(used+sharedSlack, t.cluster,
-		cuda.Grid{Kind: cuda.GridTiles, TileM: t.m, TileN: t.n, N: s.WeightRows(), Persistent: true})}
+	l := g.launch(used+sharedSlack, t.cluster,
+		cuda.Grid{Kind: cuda.GridTiles, TileM: t.m, TileN: t.n, N: s.WeightRows(), Persistent: true})
+	l.Dependent = true
+	return part{g.entry, l}
 }
 
 // sync waits for all threads of the CTA, or of the cluster.
@@ -191,37 +195,56 @@ func (g *wgmmaGemm) eachTile(do func(row, col reg)) {
 // steps is how many stages a tile takes.
 func (g *wgmmaGemm) steps() int { return (g.spec.K + swizzleCols - 1) / swizzleCols }
 
-// produce writes the work of the thread that issues the copies.
+// produce writes the work of the thread that issues the copies. The weights of the first stages do
+// not depend on the launch before, so they are under way before it has ended.
 func (g *wgmmaGemm) produce() {
 	c := g.begin(&g.ring, true)
 	var mask, share, shareAt reg
-	rowsB := g.n / g.cluster
 	if g.cluster > 1 {
 		mask = g.b16()
 		g.do("mov.b16", mask, 1<<g.cluster-1)
-		share = g.r("mul.lo.u32", g.rank, rowsB)
-		shareAt = g.r("mul.lo.u32", share, swizzleRow)
+		share = g.r("mul.lo.u32", g.rank, g.n/g.cluster)
+		shareAt = g.r("mad.lo.u32", share, swizzleRow, g.m*swizzleRow)
 	}
+	expect := func(full reg) {
+		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.stageBytes())
+	}
+	weights := func(slot, full, k, col reg) {
+		if g.cluster > 1 {
+			g.copyBox(g.r("add.u32", slot, shareAt), g.b, full, mask, k, col)
+		} else {
+			g.copyBox(g.r("add.u32", slot, g.m*swizzleRow), g.b, full, nil, k, col)
+		}
+	}
+	first := g.r("mov.u32", 1)
+	begun := g.r("mov.u32", 0) // stages whose weights are under way
 	g.eachTile(func(row, col reg) {
 		if g.cluster > 1 {
 			col = g.r("add.u32", col, share)
 		}
+		g.when(g.p("setp.ne.u32", first, 0), func() {
+			g.do("mov.u32", begun, min(g.stages, g.steps()))
+			for i := range min(g.stages, g.steps()) {
+				full := g.r("add.u32", g.ring.full, 8*i)
+				expect(full)
+				weights(g.r("add.u32", g.ring.data, i*g.stageBytes()), full, g.r("mov.u32", i*swizzleCols), col)
+			}
+			g.do("griddepcontrol.wait")
+			g.do("mov.u32", first, 0)
+		})
 		k := g.r("mov.u32", 0)
-		loop := g.label("load")
-		g.bind(loop)
-		g.wait(g.barrier(g.ring.empty, c), c.parity)
-		full, slot := g.barrier(g.ring.full, c), g.buffer(c)
-		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.stageBytes())
-		g.copyBox(slot, g.a, full, nil, k, row)
-		weights := g.r("add.u32", slot, g.m*swizzleRow)
-		if g.cluster > 1 {
-			g.copyBox(g.r("add.u32", weights, shareAt), g.b, full, mask, k, col)
-		} else {
-			g.copyBox(weights, g.b, full, nil, k, col)
-		}
-		g.next(c)
-		g.do("add.u32", k, k, swizzleCols)
-		g.doIf(g.p("setp.lt.u32", k, g.steps()*swizzleCols), "bra", loop)
+		g.loop(k, g.steps()*swizzleCols, swizzleCols, func() {
+			full, slot := g.barrier(g.ring.full, c), g.buffer(c)
+			whole := g.p("setp.eq.u32", begun, 0)
+			g.when(whole, func() {
+				g.wait(g.barrier(g.ring.empty, c), c.parity)
+				expect(full)
+				weights(slot, full, k, col)
+			})
+			g.doUnless(whole, "sub.u32", begun, begun, 1)
+			g.copyBox(slot, g.a, full, nil, k, row)
+			g.next(c)
+		})
 	})
 }
 

@@ -172,6 +172,7 @@ func (s *Session) run(ph *phase, rows int) error {
 		return err
 	}
 	ph.captured = true
+	s.graphs = append(s.graphs, ph.graph)
 	return s.stream.LaunchGraph(ph.graph)
 }
 

@@ -35,6 +35,7 @@ type Session struct {
 	bestVals []float32
 
 	phases map[phaseKey]*phase
+	graphs []Graph // of phases
 	result []byte // of a step, for the observer
 }
 
@@ -148,10 +149,8 @@ func (s *Session) Close() error {
 			first = err
 		}
 	}
-	for _, ph := range s.phases {
-		if ph.captured {
-			keep(s.stream.FreeGraph(ph.graph))
-		}
+	for _, g := range s.graphs {
+		keep(s.stream.FreeGraph(g))
 	}
 	for _, h := range [][]byte{s.host, s.hidden, s.top} {
 		if h != nil {

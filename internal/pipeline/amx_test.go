@@ -13,6 +13,7 @@ import (
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/amxtest"
 	"github.com/bertc/bertc/internal/num"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
 )
@@ -31,7 +32,7 @@ func (e emulated) Target() *kernel.Target { return &e.target }
 
 // compileAMX compiles the model in dir with the AMX tier alone, and returns the built package and the
 // emulator.
-func compileAMX(t *testing.T, dir string) (b *Binary, emulator []string) {
+func compileAMX(t *testing.T, dir string, math ir.DType) (b *Binary, emulator []string) {
 	t.Helper()
 	backend := amd64.NewAMX()
 	emulator = []string{amxtest.Emulator(t, backend.Target().Features)}
@@ -43,7 +44,7 @@ func compileAMX(t *testing.T, dir string) (b *Binary, emulator []string) {
 	}
 	t.Cleanup(func() { m.Close() })
 	out := filepath.Join(t.TempDir(), "model")
-	_, err = Compile(context.Background(), m, Options{Out: out, Architectures: []string{"amd64"},
+	_, err = Compile(context.Background(), m, Options{Out: out, Math: math, Architectures: []string{"amd64"},
 		Tiers: func(p *program.Program) ([]emit.Tier, error) { return emit.Tiers(p, []codegen.Backend{e}) }})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestAMXVariants(t *testing.T) {
 	for _, v := range []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"} {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
-			b, emulator := compileAMX(t, modelDir(t, v, "model.bf16.safetensors"))
+			b, emulator := compileAMX(t, modelDir(t, v, "model.bf16.safetensors"), 0)
 			d := startAMX(t, b, emulator, 2)
 			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")) {
 				hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
@@ -82,8 +83,38 @@ func TestAMXVariants(t *testing.T) {
 // TestAMXBits holds the promise of TestBits for the tiny model in bf16: lengths on both sides of a
 // tile of 16 rows, and batches of more than two tiles.
 func TestAMXBits(t *testing.T) {
-	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"))
+	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.BF16)
 	checkBits(t, startAMX(t, b, emulator, 1), startAMX(t, b, emulator, 2), 17, 1, 2, 9, 5, 3, 1)
+}
+
+// TestAMXInt8 holds the tier against the portable kernels of the package: sums of codes are the same
+// integers, so that only roundings of f32 differ. The AVX-512 tiers are 1.1e-7 apart from the portable
+// kernels on this input: no number lies so close to the middle of two codes that it becomes the other.
+func TestAMXInt8(t *testing.T) {
+	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.I8)
+	req := Request{Offsets: []int32{0}}
+	for _, n := range []int32{3, 37} {
+		for i := range n {
+			req.IDs, req.Positions = append(req.IDs, 97*i+n), append(req.Positions, i)
+		}
+		req.Offsets = append(req.Offsets, int32(len(req.IDs)))
+	}
+	var hidden [2][]float64
+	for i, d := range []*Driver{startAMX(t, b, emulator, 2), start(t, b, "portable", 2)} {
+		err := d.Do(req, func(r Response) error {
+			for _, x := range r.Hidden {
+				hidden[i] = append(hidden[i], float64(x))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := num.RelL2(hidden[0], hidden[1])
+	if t.Logf("relative error %.2g", e); !(e <= 1e-6) {
+		t.Errorf("relative error %.2g", e)
+	}
 }
 
 // TestAMXRefused: without AMX, the tier is refused with what is missing, and not tried.

@@ -152,5 +152,54 @@ func TestPlantedFaults(t *testing.T) {
 	}
 }
 
-var _ = os.ReadFile
-var _ = filetest.Update
+// document is where the emulator is described.
+const document = "../../../docs/ptx-emulator.md"
+
+// TestFaultsDocument: the document ends with the table of faults. The flag -update rewrites it.
+func TestFaultsDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| kernel | fault | caught as |\n|---|---|---|\n")
+	for _, f := range faults {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.TrimSuffix(f.file, ".ptx"), f.what, f.want)
+	}
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mark = "`TestPlantedFaults` holds the table.\n\n"
+	head, table, ok := strings.Cut(string(text), mark)
+	if !ok {
+		t.Fatalf("%s has no %q", document, mark)
+	}
+	if table == b.String() {
+		return
+	}
+	if !*filetest.Update {
+		t.Fatalf("the table of %s is not that of the test; rewrite it with -update", document)
+	}
+	if err := os.WriteFile(document, []byte(head+mark+b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestInstructionsDocument: the document names every instruction and every kind of report.
+func TestInstructionsDocument(t *testing.T) {
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" `.,;|\n", r) })
+	for name := range instructions {
+		if !slices.Contains(words, name) {
+			t.Errorf("%s does not name the instruction %s", document, name)
+		}
+	}
+	for _, kind := range []Kind{Deadlock, Livelock, Race, Uninitialised, OutOfBounds, Misaligned, WgmmaOrder, InFlight, Barrier, TxCount, Registers, Convergence, Operand} {
+		if !strings.Contains(string(text), "| "+string(kind)+" |") {
+			t.Errorf("%s does not explain %q", document, kind)
+		}
+		if !slices.ContainsFunc(faults, func(f fault) bool { return f.want == kind }) {
+			t.Errorf("no planted fault is caught as %q", kind)
+		}
+	}
+}

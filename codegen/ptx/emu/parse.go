@@ -163,6 +163,11 @@ func identPart(c byte) bool { return identStart(c) || c >= '0' && c <= '9' }
 // lex splits the text into tokens.
 func (p *parser) lex(text string) {
 	line := 1
+	for i, c := range []byte(text) {
+		if c >= 0x80 {
+			p.fail(1+strings.Count(text[:i], "\n"), "a character that is not ASCII, which ptxas refuses even in comments")
+		}
+	}
 	for i := 0; i < len(text); {
 		c := text[i]
 		switch {

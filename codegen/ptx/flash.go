@@ -11,6 +11,7 @@ import (
 // This file owns attention on wgmma, for heads of 64 elements: the online softmax of Milakov and
 // Gimelshein (arXiv 1805.02867) in the arrangement of FlashAttention-3 (Shah and others, arXiv
 // 2407.08608), where the products of the next keys and of the last values run under the softmax.
+// Consumers take turns in issuing them, so that one multiplies while the others are in the softmax.
 //
 // A CTA is a warpgroup whose first thread issues the copies and three consumers of 64 packed rows
 // (query × head of the group) each. Blocks of keys go from the start of the sequence, so a row
@@ -29,8 +30,9 @@ const (
 	flashProducerRegs = 32
 	flashConsumerRegs = 160
 
-	// zeroBarrier is the named barrier of the consumers.
+	// Named barriers: of all consumers, and the first of those that pass the turn on.
 	zeroBarrier = 1
+	turnBarrier = 2
 )
 
 // flash writes the entry.
@@ -151,6 +153,7 @@ type flashConsumer struct {
 	rows                [2]flashRow
 	remaining           reg // keys from the current block on
 	firstLane           reg
+	turn, after         reg // named barriers: of this consumer's turn, and of that after it
 }
 
 // consume writes the work of a warpgroup.
@@ -167,13 +170,19 @@ func (f *flash) consume(tid reg) {
 	}
 	group := f.r("sub.u32", f.r("shr.u32", tid, 7), 1)
 	c.q = f.descriptorLow(f.r("mad.lo.u32", group, 64*swizzleRow, f.queries.data))
+	last := f.p("setp.eq.u32", group, flashConsumers-1)
+	c.turn = f.r("add.u32", group, turnBarrier)
+	c.after = f.r("selp.b32", turnBarrier, f.r("add.u32", c.turn, 1), last)
+	f.when(last, c.pass) // the first turn
 
 	f.eachItem(func(i flashItem) {
 		f.do("mov.u32", c.remaining, i.tokens)
 		later := f.pred() // values have been added
 		f.do("setp.ne.u32", later, 0, 0)
 		f.wait(f.barrier(c.queries.full, c.queries), c.queries.parity)
+		c.take()
 		c.scores()
+		c.pass()
 		f.do("wgmma.wait_group.sync.aligned", 0)
 		c.release(c.keys)
 		c.softmax(nil)
@@ -182,8 +191,10 @@ func (f *flash) consume(tid reg) {
 		f.bind(loop)
 		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
 		f.do("sub.u32", c.remaining, c.remaining, flashKeys)
+		c.take()
 		c.scores()
 		c.values(later)
+		c.pass()
 		f.do("wgmma.wait_group.sync.aligned", 1)
 		c.release(c.keys)
 		c.softmax(func() {
@@ -201,7 +212,12 @@ func (f *flash) consume(tid reg) {
 		c.release(c.vals)
 		c.write(i)
 	})
+	f.when(f.p("setp.eq.u32", group, 0), c.take) // the turn that nobody takes
 }
+
+// take waits for this consumer's turn, pass gives it on.
+func (c *flashConsumer) take() { c.do("bar.sync", c.turn, 2*warpgroup) }
+func (c *flashConsumer) pass() { c.do("bar.arrive", c.after, 2*warpgroup) }
 
 // release tells the producer that this warp is done with the cursor's slot, and moves on.
 func (c *flashConsumer) release(slot cursor) {
@@ -348,13 +364,34 @@ func (c *flashConsumer) write(i flashItem) {
 		head := c.r("mad.lo.u32", i.head, c.group, c.r("rem.u32", row, c.group))
 		pitch := cuda.Pitch(c.spec.Heads*flashHead, true)
 		dst := c.rd("mad.wide.u32", c.r("add.u32", i.start, query), pitch, c.dst)
-		dst = c.rd("mad.wide.u32", c.r("mad.lo.u32", head, flashHead, c.r("shl.b32", quad, 1)), 2, dst)
+		dst = c.rd("mad.wide.u32", c.r("mad.lo.u32", head, flashHead, c.r("shl.b32", quad, 3)), 2, dst)
+		var words []reg // columns 8j+2·quad and the next
 		for j := range flashHead / 8 {
-			v := c.o[4*j+2*h : 4*j+2*h+2]
-			for _, x := range v {
-				c.do("mul.rn.f32", x, x, inverse)
+			low, high := c.o[4*j+2*h], c.o[4*j+2*h+1]
+			c.do("mul.rn.f32", low, low, inverse)
+			c.do("mul.rn.f32", high, high, inverse)
+			words = append(words, c.pack(low, high))
+		}
+		for j := 0; j < len(words); j += 4 {
+			c.transpose(words[j : j+4])
+			c.doIf(valid, "st.global.v4.b32", at(dst, 16*j), vec(words[j:j+4]...))
+		}
+	}
+}
+
+// transpose exchanges w[i] of thread q of a quad with w[q] of thread i.
+func (c *flashConsumer) transpose(w []reg) {
+	for _, bit := range []int{1, 2} {
+		upper := c.p("setp.ne.u32", c.r("and.b32", c.lane, bit), 0)
+		for i := range w {
+			if i&bit != 0 {
+				continue
 			}
-			c.storeBF16(valid, dst, 8*j, v)
+			// The upper threads give the lower word and the others the upper one.
+			give := c.r("selp.b32", w[i], w[i|bit], upper)
+			got := c.r("shfl.sync.bfly.b32", give, bit, 31, -1)
+			c.do("selp.b32", w[i], got, w[i], upper)
+			c.do("selp.b32", w[i|bit], w[i|bit], got, upper)
 		}
 	}
 }

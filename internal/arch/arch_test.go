@@ -58,6 +58,7 @@ internal/job:           checkpoint, internal/nearest
 internal/metrics:       -
 internal/jglue:         internal/metrics
 internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, ir, internal/num
+internal/verify:        internal/pipeline, graph/bert, program, ir, tokenizer, internal/num
 internal/bench:         internal/pipeline, internal/hw, codegen/amd64, program, kernel, runtime
 autotune:               internal/pipeline, internal/bench, internal/hw, checkpoint, emit, graph/bert, program, kernel, ir
 

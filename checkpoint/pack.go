@@ -310,7 +310,7 @@ func (p *packer) finish(filled bool, row []float32) []float32 {
 		if !filled {
 			clear(row)
 		}
-		return []float32{kernel.QuantizeWeights(row, row)}
+		return []float32{kernel.WeightScale(row)}
 	case !filled:
 		return nil
 	case p.element == I8:

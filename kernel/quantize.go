@@ -34,6 +34,9 @@ func QuantizeWeights(codes, row []float32) (scale float32) {
 	return m / Code
 }
 
+// WeightScale returns the scale of a row of weights.
+func WeightScale(row []float32) float32 { return largest(row) / Code }
+
 // largest returns the largest magnitude of a row, LeastMagnitude if that is more, NaN with a NaN.
 func largest(row []float32) float32 {
 	most := math.Float32bits(LeastMagnitude)

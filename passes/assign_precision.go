@@ -3,6 +3,8 @@ package passes
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/quant"
@@ -60,16 +62,22 @@ func (p precision) quantize(v *ir.Value) *ir.Value {
 	return p.coded[v]
 }
 
-// codes returns the linears whose factors are quantised: by default those of the layers and the
-// decoder, which are nearly all of the weights. The others are the small ones of heads.
+// codes returns the linears whose factors are quantised: by default those of the layers but the
+// first, and the decoder, which are nearly all of the weights. The others are the small ones of
+// heads. What the first layers get wrong goes through all the others (docs/numerics.md has what it
+// is worth to leave them in bf16): of 16 layers it is one, and one of 4 at least.
 func codes(g *ir.Graph, q *quant.Config) map[*ir.Value]bool {
 	set := map[*ir.Value]bool{}
+	layers := 0
+	for _, v := range g.Values {
+		layers = max(layers, layerOf(v)+1)
+	}
 	for _, v := range g.Values {
 		if v.Op.Name != "linear" {
 			continue
 		}
 		precision := q.Linear(v.Name).Precision
-		if precision == "" && (layerPrefix.MatchString(v.Name) || vocabulary(g, v.Args[1])) {
+		if precision == "" && (layerOf(v) >= (layers+12)/16 || vocabulary(g, v.Args[1])) {
 			precision = quant.Int8
 		}
 		if precision == quant.Int8 {
@@ -77,6 +85,15 @@ func codes(g *ir.Graph, q *quant.Config) map[*ir.Value]bool {
 		}
 	}
 	return set
+}
+
+// layerOf returns the number of the layer that a value belongs to, −1 for none.
+func layerOf(v *ir.Value) int {
+	rest, _ := strings.CutPrefix(layerPrefix.FindString(v.Name), "layer.")
+	if n, err := strconv.Atoi(strings.TrimSuffix(rest, ".")); err == nil {
+		return n
+	}
+	return -1
 }
 
 // gathersCodes reports whether a table is quantised: not where a matmul reads it that is not, so

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/ir/irtest"
@@ -39,6 +40,27 @@ func mathOf(t *testing.T, f flavour, q *quant.Config) map[string]string {
 		}
 	}
 	return m
+}
+
+// TestFirstLayers: one layer of 16 stays in bf16, and one of 4 at least.
+func TestFirstLayers(t *testing.T) {
+	for layers, first := range map[int]int{1: 0, 3: 0, 4: 1, 19: 1, 20: 2, 48: 3} {
+		c := base()
+		c.NumHiddenLayers = layers
+		p, err := passes.Run(build(t, c, bert.MaskedLM), options(ir.I8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, s := range p.Steps {
+			if strings.HasSuffix(s.Name, ".down") && p.Kernel(s.Kernel).Spec.Math == ir.BF16 {
+				n++
+			}
+		}
+		if n != first {
+			t.Errorf("%d of %d layers are in bf16, want %d", n, layers, first)
+		}
+	}
 }
 
 // TestWhatIsQuantised: the layers, the decoder and the table; a matmul of a head is not; and what

@@ -45,7 +45,7 @@ var table = []Pass{
 		"Moves the range of activations into weights, for matmuls of 8 bits that have smoothing factors: the columns of a weight are multiplied by them, and the norm or the up half of a gated unit before it is divided. Without such factors nothing changes.",
 		smoothActivations, nil},
 	{"assign-precision",
-		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32. i8: as bf16, but rows of both factors of the matmuls of the layers and of the decoder are rounded to 8 bits with a scale each, and so is the embedding table.",
+		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32. i8: as bf16, but rows of both factors of the matmuls of the layers, the first ones excepted, and of the decoder are rounded to 8 bits with a scale each, and so is the embedding table.",
 		assignPrecision, ensurePrecision},
 	{"form-groups",
 		"Divides the graph into fusion groups, each with one anchor (matmul, attention, norm, gather), the row-local work before it and the elementwise work after it. Each group becomes one kernel call.",

@@ -124,8 +124,7 @@ func WgmmaCycles(s Spec, p Plan, rows int) float64 {
 	load := max(float64((p.MicroM+p.MicroN)*2*deviceK)/l2Bytes,
 		float64((p.MicroM+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
 	tile := float64(steps)*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
-	bytes := 2*s.WeightRows()*s.K + rows*(2*s.K+s.Out.Size()*s.N)
-	return wgmmaStart + max(float64(waves)*tile, float64(bytes)/memoryBytes)
+	return wgmmaStart + max(float64(waves)*tile, float64(s.deviceBytes(rows))/memoryBytes)
 }
 
 // wgmmaCost is Cost: the share of the cycles of a few sizes of large batches that are not products.

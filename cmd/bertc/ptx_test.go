@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/bertc/bertc/internal/filetest"
 )
 
 const ptxKernels = "../../codegen/ptx/emu/testdata/"
@@ -98,5 +100,31 @@ func TestPTXDocs(t *testing.T) {
 		if out != c[2] {
 			t.Errorf("bertc %s\nprinted:\n%s\nthe document says:\n%s", c[1], out, c[2])
 		}
+	}
+}
+
+// TestPTXPredict: docs/h100.md quotes the command as it answers; -update rewrites it there.
+func TestPTXPredict(t *testing.T) {
+	out, err := bertc(t, "", "ptx", "predict", "--config", "../../examples/fullsize/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "../../docs/h100.md"
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := regexp.MustCompile("(?s)```\n +1x32 .*?```\n")
+	want := table.ReplaceAllLiteral(doc, []byte("```\n"+out+"```\n"))
+	switch {
+	case !table.Match(doc):
+		t.Errorf("%s has no table of 1x32", file)
+	case bytes.Equal(doc, want):
+	case *filetest.Update:
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s does not have what bertc ptx predict prints (-update rewrites it):\n%s", file, out)
 	}
 }

@@ -11,6 +11,10 @@ import "cmp"
 // little more, unless the kernel has its own bound.
 func (im *Impl) callMACs() int { return cmp.Or(im.CallMACs, callMACs) }
 
+// callBytes bounds the weights that one call reads, where a single group of panels has fewer: few rows
+// wait for them. 1 MiB is 100 µs at 10 GB/s, a slow core's share of a memory.
+const callBytes = 1 << 20
+
 //go:noinline
 func callGemm(f func(*GemmArgs), a *GemmArgs) { f(a) }
 

@@ -168,6 +168,27 @@ func TestCallsAreBounded(t *testing.T) {
 	}
 }
 
+// TestGemmCall: a call does as much as both bounds allow, of products and of weights, in whole groups
+// of panels and, where it must not do all rows, whole tiles of them.
+func TestGemmCall(t *testing.T) {
+	im := &Impl{MicroM: 32, CallMACs: 32 << 20}
+	for _, tt := range []struct{ kPad, group, rows, wantRows, wantPanels int }{
+		{1536, 1, 1, 1, 10},     // 1 MiB of weights
+		{1536, 4, 1, 1, 8},      // in groups
+		{1536, 1, 256, 256, 2},  // products
+		{1536, 1, 32, 32, 10},   // both
+		{16384, 4, 1, 1, 4},     // a group of 4 MiB
+		{1536, 1, 4096, 672, 1}, // whole tiles of rows
+		{16384, 4, 4096, 32, 4}, // one tile of rows is more than it should do
+	} {
+		k := &Kernel{KPad: tt.kPad, Group: tt.group, PanelBytes: panelN * tt.kPad * 2}
+		rows, panels := gemmCall(k, im, tt.rows)
+		if rows != tt.wantRows || panels != tt.wantPanels {
+			t.Errorf("%+v: %d rows, %d panels", tt, rows, panels)
+		}
+	}
+}
+
 func TestConcurrentSessions(t *testing.T) {
 	for _, procs := range []int{2, 8} {
 		t.Run(fmt.Sprint(procs), func(t *testing.T) {

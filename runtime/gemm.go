@@ -87,7 +87,7 @@ func (s *Session) multiply(w *worker, row, rows, first, panels int, dst unsafe.P
 func gemmCall(k *Kernel, im *Impl, rows int) (rowsPerCall, panelsPerCall int) {
 	group := panelN * k.KPad * k.Group
 	if groups := im.callMACs() / (rows * group); groups > 0 {
-		return rows, groups * k.Group
+		return rows, min(groups, max(1, callBytes/(k.Group*k.PanelBytes))) * k.Group
 	}
 	return max(1, im.callMACs()/(group*im.MicroM)) * im.MicroM, k.Group
 }

@@ -1,7 +1,6 @@
 package ptx
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,23 +20,6 @@ func flashSpec(heads, kv int) kernel.Spec {
 		Heads: heads, KVHeads: kv, HeadDim: flashHead, Scale: 0.125}
 }
 
-// flashItems lists the work of sequences of those lengths, the longest first.
-func flashItems(s kernel.Spec, lengths []int) []byte {
-	group, start := s.Heads/s.KVHeads, 0
-	var items []cuda.Item
-	for _, n := range lengths {
-		for kv := range s.KVHeads {
-			for row := 0; row < n*group; row += flashRows {
-				items = append(items, cuda.Item{Start: int32(start), Len: int32(n), KVHead: int32(kv), Row: int32(row)})
-			}
-		}
-		start += n
-	}
-	slices.SortStableFunc(items, func(a, b cuda.Item) int { return int(b.Len - a.Len) })
-	raw, _ := binary.Append(nil, binary.LittleEndian, items)
-	return raw
-}
-
 // runFlash runs sequences of those lengths, which are followed by a row of NaN.
 func runFlash(t *testing.T, s kernel.Spec, qkv []float32, lengths []int, seed uint64) []float32 {
 	t.Helper()
@@ -54,16 +36,23 @@ func runFlash(t *testing.T, s kernel.Spec, qkv []float32, lengths []int, seed ui
 	out := matrix{rows: rows, cols: s.Heads * flashHead, pitch: cuda.Pitch(s.Heads*flashHead, true)}
 	out.addr = b.alloc(rows*out.pitch, nil)
 	b.bind(cuda.ParamPointer, cuda.OperandDst, out.addr)
-	items := flashItems(s, lengths)
-	b.bind(cuda.ParamItems, 0, b.alloc(len(items), items))
-	count := len(items) / binary.Size(cuda.Item{})
+	list := items(s, lengths, flashRows)
+	b.bind(cuda.ParamItems, 0, b.alloc(4*len(list), i32Bytes(list)))
+	count := len(list) / 4
 	b.bind(cuda.ParamItemCount, 0, b.alloc(4, i32Bytes([]int32{int32(count)})))
-	p := newFlash("attention", s)
-	if err := b.run(parseEntry(t, p.entry), p.launch, rows, count); err != nil {
+	plan, _ := kernel.Choose(s, TargetName)
+	u, m := compile(t, kernel.Kernel{Spec: s, Plan: plan})
+	if err := b.run(m, u.Kernel.Variants[0].Launches[0], rows, count); err != nil {
 		t.Fatalf("sequences of %d tokens, seed %d: %v", lengths, seed, err)
 	}
 	return b.readBF16(out)
 }
+
+// Errors of an f32 and of a bf16 that is rounded, relative.
+const (
+	unitF32  = 0x1p-24
+	unitBF16 = 0x1p-8
+)
 
 // attentionReference computes one sequence in float64, and bounds the error of each element: that of
 // a probability is a unit of bf16 and what the score is off by.

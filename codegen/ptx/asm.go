@@ -119,11 +119,6 @@ func (e *entry) label(name string) string {
 
 func (e *entry) bind(label string) { e.body.WriteString(label + ":\n") }
 
-// comment appends a line for the reader of the text.
-func (e *entry) comment(format string, args ...any) {
-	e.body.WriteString("\t// " + fmt.Sprintf(format, args...) + "\n")
-}
-
 // at is the memory offset bytes after the address in base.
 func at(base reg, offset int) string {
 	if offset == 0 {

@@ -11,7 +11,10 @@ import (
 // the columns t, t+topThreads and so on; each keeps its best entry, and the one whose entry was taken
 // looks for its next. All orders are fixed, so that results have fixed bits.
 
-const topThreads = 256
+const (
+	topThreads = 1024
+	topLoads   = 4 // that a thread has under way at a time
+)
 
 // topEntry is a pair of registers: a logit and its column.
 type topEntry struct{ logit, id reg }
@@ -30,10 +33,19 @@ func TopK(symbol string, n int) Unit {
 	ids, logits = e.rd("mad.wide.u32", row, 4*cuda.MaxTopK, ids), e.rd("mad.wide.u32", row, 4*cuda.MaxTopK, logits)
 	tid := e.r("mov.u32", "%tid.x")
 	first := e.p("setp.eq.u32", tid, 0)
+	// Columns that do not exist are read as −∞, which is no better than any and whose exponential is 0.
 	each := func(body func(i, x reg)) {
 		i := e.r("mov.u32", tid)
-		e.loop(i, n, topThreads, func() {
-			body(i, e.f("ld.global.f32", at(e.rd("mad.wide.u32", i, 4, src), 0)))
+		e.loop(i, n, topLoads*topThreads, func() {
+			from := e.rd("mad.wide.u32", i, 4, src)
+			var cols, x [topLoads]reg
+			for u := range topLoads {
+				cols[u], x[u] = e.r("add.u32", i, u*topThreads), e.f("mov.f32", math.Inf(-1))
+				e.doIf(e.p("setp.lt.u32", cols[u], n), "ld.global.f32", x[u], at(from, 4*u*topThreads))
+			}
+			for u := range topLoads {
+				body(cols[u], x[u])
+			}
 		})
 	}
 

@@ -15,7 +15,7 @@ import (
 
 // TestTopK: rows with many equal logits, against a sort.
 func TestTopK(t *testing.T) {
-	for _, c := range []struct{ n, rows, k int }{{1, 1, 1}, {51, 3, 7}, {1000, 2, cuda.MaxTopK}} {
+	for _, c := range []struct{ n, rows, k int }{{1, 1, 1}, {51, 3, 7}, {5000, 2, cuda.MaxTopK}} {
 		u := TopK("top", c.n)
 		m := parse(t, u)
 		r := rand.New(rand.NewPCG(8, uint64(c.n)))

@@ -128,6 +128,35 @@ func TestCostOfConflicts(t *testing.T) {
 	}
 }
 
+// TestTiles: what the prototype found for tiles (docs/amx.md): 2×2 of them, as many rows as the cache
+// keeps, many panels; and what is no plan for them.
+func TestTiles(t *testing.T) {
+	for _, tt := range []struct {
+		k    int
+		math ir.DType
+		want string
+	}{
+		{1536, ir.BF16, "gemm amd64/amx inst=tdpbf16ps micro=32x32 block=256x32"},
+		{4096, ir.BF16, "gemm amd64/amx inst=tdpbf16ps micro=32x32 block=96x32"},
+		{1536, ir.I8, "gemm amd64/amx inst=tdpbssd micro=32x32 block=384x32"},
+	} {
+		s := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: tt.math, Weight: tt.math, N: 1536, K: tt.k}
+		p, _ := kernel.Choose(s, "amd64/amx")
+		if p.String() != tt.want {
+			t.Errorf("k=%d in %s: %s, want %s", tt.k, tt.math, p, tt.want)
+		}
+		p.MicroM, p.BlockM = 8, 64
+		if err := kernel.Check(s, p); err == nil || !strings.Contains(err.Error(), "allows 16 and 32") {
+			t.Errorf("%s: error %v", p, err)
+		}
+		s.Math, s.Weight = ir.BF16, ir.F32
+		p.MicroM, p.Inst = 32, "tdpbf16ps"
+		if err := kernel.Check(s, p); err == nil || !strings.Contains(err.Error(), "needs bf16 weights") {
+			t.Errorf("%s: error %v", p, err)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	s := exampleSpecs()[0]
 	good, ok := kernel.Choose(s, "amd64/avx512f")

@@ -144,7 +144,7 @@ func (o *ptxRun) run(c *cobra.Command) error {
 	var first []ptxBuffer
 	for i := range o.seeds {
 		seed := o.seed + uint64(i)
-		dev := emu.New(emu.Options{Seed: seed, SMs: o.sms})
+		dev := emu.New(emu.Options{Seed: seed, SMs: o.sms, Stop: c.Context().Err})
 		params, buffers, err := ptxParams(dev, k, o.params)
 		if err != nil {
 			return err
@@ -166,9 +166,6 @@ func (o *ptxRun) run(c *cobra.Command) error {
 			first = buffers
 		}
 		fmt.Fprintf(c.OutOrStdout(), "seed %d: %s ran, %d instructions of warps, no fault\n", seed, k.Name, dev.Stats().Instructions)
-		if err := c.Context().Err(); err != nil {
-			return err
-		}
 	}
 	for _, b := range first {
 		if b.file == "" {

@@ -15,6 +15,9 @@ type Options struct {
 	Seed     uint64 // of the schedule; runs with one seed are identical
 	SMs      int    // CTAs that are resident together, rounded up to whole clusters; 0: 4
 	MaxSteps uint64 // instructions of warps without any progress before a livelock is reported; 0: 4 million
+
+	// Stop, where it is set, is asked now and then while a kernel runs. An error ends the launch.
+	Stop func() error
 }
 
 // Device is an emulated GPU. It is not safe for concurrent use.
@@ -288,16 +291,22 @@ func (d *Device) Launch(k *Kernel, c Config, params []byte) (err error) {
 	defer func() {
 		d.stats.Instructions += s.steps
 		if r := recover(); r != nil {
-			report, ok := r.(*Report)
-			if !ok {
+			switch r := r.(type) {
+			case *Report:
+				err = r
+			case stopped:
+				err = r.error
+			default:
 				panic(r)
 			}
-			err = report
 		}
 	}()
 	s.run()
 	return nil
 }
+
+// stopped is an error of Options.Stop on its way out of a launch.
+type stopped struct{ error }
 
 // Pack lays out parameters as a kernel wants them. Values are uint64, uint32, int32, float32 or
 // arrays of 128 bytes (tensor maps).

@@ -315,7 +315,12 @@ func (w *warp) specialValue(name string, lane int) uint64 {
 // run runs the launch to its end.
 func (s *sim) run() {
 	var ready []*warp
-	for {
+	for turn := 0; ; turn++ {
+		if stop := s.dev.opt.Stop; stop != nil && turn%1024 == 0 {
+			if err := stop(); err != nil {
+				panic(stopped{err})
+			}
+		}
 		for len(s.queue) > 0 && (len(s.running) == 0 || len(s.running) < s.dev.opt.SMs) {
 			s.start()
 			s.changed = true

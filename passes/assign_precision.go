@@ -16,7 +16,7 @@ func assignPrecision(s *State) error {
 	}
 	p := precision{
 		rewriter: newRewriter(s.Graph), to: s.Options.Math,
-		users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{}, coded: map[*ir.Value]*ir.Value{},
+		quant: s.Options.Quant, users: s.Graph.Users(), casts: map[*ir.Value]*ir.Value{}, coded: map[*ir.Value]*ir.Value{},
 	}
 	if p.to == ir.I8 {
 		p.to, p.codes = ir.BF16, codes(s.Graph, s.Options.Quant)
@@ -37,6 +37,7 @@ func assignPrecision(s *State) error {
 type precision struct {
 	*rewriter
 	to    ir.DType
+	quant *quant.Config
 	codes map[*ir.Value]bool        // the linears whose factors are quantised; not nil in i8
 	coded map[*ir.Value]*ir.Value   // one quantize for each value, shared
 	users map[*ir.Value][]*ir.Value // before the pass
@@ -96,10 +97,11 @@ func layerOf(v *ir.Value) int {
 	return -1
 }
 
-// gathersCodes reports whether a table is quantised: not where a matmul reads it that is not, so
-// that both have one copy.
-func (p precision) gathersCodes(table *ir.Value) bool {
-	return p.codes != nil && !slices.ContainsFunc(p.users[table], func(u *ir.Value) bool { return u.Op.Name == "linear" && !p.codes[u] })
+// gathersCodes reports whether the table of a gather is quantised: not where the options say so, nor
+// where a matmul reads it that is not, so that both have one copy.
+func (p precision) gathersCodes(v *ir.Value) bool {
+	table := v.Args[0]
+	return p.codes != nil && p.quant.Linear(v.Name).Precision != quant.BF16 && !slices.ContainsFunc(p.users[table], func(u *ir.Value) bool { return u.Op.Name == "linear" && !p.codes[u] })
 }
 
 // vocabulary reports whether a weight has as many rows as the embedding table.
@@ -173,7 +175,7 @@ func (p precision) gather(v *ir.Value) {
 	if !weightOnly(v.Args[0]) || v.Type.DType != ir.F32 || v.Args[1].Name == "positions" {
 		return
 	}
-	if p.gathersCodes(v.Args[0]) {
+	if p.gathersCodes(v) {
 		p.replace(v, p.Op("gather", nil, p.quantize(v.Args[0]), v.Args[1]))
 		return
 	}

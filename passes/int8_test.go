@@ -79,6 +79,8 @@ func TestWhatIsQuantised(t *testing.T) {
 		}}, map[string]string{"layer.0.qkv": "bf16 bf16", "layer.0.down": "i8 i8", "head.dense": "i8 i8"}},
 		"the tied decoder in bf16 takes the table along": {0, linear("logits", quant.Linear{Precision: quant.BF16}),
 			map[string]string{"embed": "notype bf16", "logits": "bf16 bf16", "layer.0.down": "i8 i8"}},
+		"a table in bf16 leaves the decoder": {0, linear("embed", quant.Linear{Precision: quant.BF16}),
+			map[string]string{"embed": "notype bf16", "logits": "i8 i8"}},
 		"a decoder of its own does not": {2, linear("logits", quant.Linear{Precision: quant.BF16}),
 			map[string]string{"embed": "notype i8", "logits": "bf16 bf16"}},
 	} {

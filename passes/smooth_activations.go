@@ -15,7 +15,7 @@ func smoothActivations(s *State) error {
 	known := map[string]bool{}
 	var err error
 	m.walk(func(v *ir.Value) {
-		if v.Op.Name != "linear" || err != nil {
+		if err != nil || v.Op.Name != "linear" && (v.Op.Name != "gather" || !weightOnly(v.Args[0])) {
 			return
 		}
 		known[v.Name] = true
@@ -44,6 +44,9 @@ type smoother struct {
 
 func (m smoother) linear(v *ir.Value, factors int) error {
 	x, w := v.Args[0], v.Args[1]
+	if v.Op.Name == "gather" {
+		return fmt.Errorf("it is a table, which has no smoothing factors")
+	}
 	if k := cols(w); k != factors {
 		return fmt.Errorf("%d smoothing factors for %d columns", factors, k)
 	}

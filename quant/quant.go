@@ -38,7 +38,8 @@ type Linear struct {
 type Config struct {
 	// Linears are those that are not as the default is, by the name of the step that plan.txt
 	// shows, for example "layer.0.qkv", "layer.0.attention_output", "layer.0.gate_up",
-	// "layer.0.down", "head.dense" and "logits".
+	// "layer.0.down", "head.dense" and "logits". The embedding table is "embed": in int8 by
+	// default, unless a decoder in bf16 shares it.
 	Linears map[string]Linear
 	// Model says which models the Config is for, "" any: it equals what package pipeline says of
 	// their sizes. Notes are for readers of the text.

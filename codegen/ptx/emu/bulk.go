@@ -667,6 +667,15 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 		source = w.bytes(spaceGlobal, src, 16, useRead, false) // the alignment
 		al := w.global(src, n)
 		source = al.data[src-al.base:][:n]
+		w.globalRead(al, int(src-al.base), n)
+	} else {
+		t.rows(coords, func(_ int, addr uint64, from, to int) {
+			if to > from {
+				first, n := addr+uint64(from*t.elem), (to-from)*t.elem
+				al := w.global(first, n)
+				w.globalRead(al, int(first-al.base), n)
+			}
+		})
 	}
 	for _, c := range targets {
 		if c.live == 0 {
@@ -829,6 +838,15 @@ func (w *warp) atEnd() {
 		for _, op := range ops {
 			if !op.done {
 				w.fail(WgmmaOrder, "the warp ends without wgmma.wait_group while the wgmma of line %d is in flight", op.in.line)
+			}
+		}
+	}
+	if w.cta.live == 1 {
+		for _, g := range w.cta.groups {
+			for _, o := range g.warps {
+				if o.setmax != len(g.setmax) {
+					w.fail(Registers, "warp %d executed %d setmaxnreg, another of its warpgroup %d", o.index, o.setmax, len(g.setmax))
+				}
 			}
 		}
 	}

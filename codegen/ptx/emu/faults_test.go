@@ -89,6 +89,7 @@ var faults = []fault{
 	{what: "a warp exits before a barrier for all", file: "attention.ptx", old: "INIT_DONE:\n	bar.sync 0;", new: "INIT_DONE:\n	setp.ge.u32 %p3, %r0, 96;\n	@%p3 ret;\n	bar.sync 0;", want: Barrier},
 	{what: "a tx-count beyond its limit", file: "gemm.ptx", old: "[%r12], 32768;", new: "[%r12], 1048576;", want: TxCount},
 	{what: "setmaxnreg.dec to more registers than the warp has", file: "gemm.ptx", old: "setmaxnreg.dec.sync.aligned.u32 40;", new: "setmaxnreg.dec.sync.aligned.u32 176;", want: Registers},
+	{what: "warps of a warpgroup ask for different registers", file: "gemm.ptx", old: "	setmaxnreg.dec.sync.aligned.u32 40;", new: "	setp.ge.u32 %p0, %r0, 32;\n	@%p0 bra OTHERS;\n	setmaxnreg.dec.sync.aligned.u32 40;\n	bra SAME;\nOTHERS:\n	setmaxnreg.dec.sync.aligned.u32 32;\nSAME:", want: Registers},
 	{what: "shfl with a member mask that names lanes elsewhere", file: "attention.ptx", old: "shfl.sync.bfly.b32 %t0, %l1, 2, 31, 0xffffffff;", new: "shfl.sync.bfly.b32 %t0, %l1, 2, 31, 0x0fffffff;", want: Convergence},
 	{what: "the kernel ends while TMA still writes", file: "attention.ptx", old: "EPILOGUE:\n", new: "EPILOGUE:\n	@%p0 bra SKIP;\n	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 8192;\n	cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd0, {0, %r5}], [%r2];\nSKIP:\n", want: InFlight},
 	{what: "shared memory is written and TMA reads it without fence.proxy.async", file: "exchange.ptx", old: "	fence.proxy.async.shared::cta;\n	@%p1", new: "	@%p1", want: Race},
@@ -106,6 +107,7 @@ var faults = []fault{
 	{what: "mapa of a rank that the cluster does not have", file: "exchange.ptx", old: "%r8, %r3, 1;", new: "%r8, %r3, 2;", want: OutOfBounds},
 	{what: "a bound that is one too high", file: "axpb.ptx", old: "setp.ge.u32", new: "setp.gt.u32", want: OutOfBounds},
 	{what: "two CTAs write one element", file: "axpb.ptx", old: "mad.lo.u32 %r3, %r1, %r2, %r0;", new: "mad.lo.u32 %r3, %r1, 32, %r0;", want: Race},
+	{what: "ld.global.nc of what the kernel wrote", file: "axpb.ptx", old: "	ret;\n}", new: "	ld.global.nc.f32 %f0, [%rd1];\n	ret;\n}", want: Race},
 	{what: "a loop that never ends", file: "axpb.ptx", old: "	ret;\n}", new: "FOREVER:\n	bra FOREVER;\n}", want: Livelock},
 }
 

@@ -2,6 +2,9 @@ package emu
 
 import (
 	"math"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/bertc/bertc/internal/num"
@@ -210,5 +213,21 @@ func TestKernels(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAssemble: NVIDIA's assembler takes the kernels of testdata without a complaint; where it is not on
+// the path, the test skips.
+func TestAssemble(t *testing.T) {
+	ptxas, err := exec.LookPath("ptxas")
+	if err != nil {
+		t.Skip("SKIP: ptxas (pip: nvidia-cuda-nvcc==13.0.88) is not installed")
+	}
+	for _, k := range testKernels {
+		out, err := exec.Command(ptxas, "-v", "-arch=sm_90a", "-O3", "testdata/"+k.file, "-o", filepath.Join(t.TempDir(), "k.cubin")).CombinedOutput()
+		// C75xx and C76xx are advisories about wgmma and setmaxnreg.
+		if err != nil || regexp.MustCompile(`\(C7[0-9]{3}\)|[1-9][0-9]* bytes spill|ignored`).Match(out) {
+			t.Errorf("%s: %v\n%s", k.file, err, out)
+		}
 	}
 }

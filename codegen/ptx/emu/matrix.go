@@ -115,12 +115,13 @@ type wgmmaOp struct {
 }
 
 type warpgroup struct {
-	cta   *cta
-	index int
-	warps [4]*warp
-	ops   []*wgmmaOp // not done, in order
-	base  int        // operations before ops[0]
-	clk   uint32
+	cta    *cta
+	index  int
+	warps  [4]*warp
+	ops    []*wgmmaOp // not done, in order
+	base   int        // operations before ops[0]
+	clk    uint32
+	setmax []int // counts of setmaxnreg so far
 }
 
 // warpWgmma is the wgmma state of one warp.

@@ -115,7 +115,7 @@ func (w *warp) bytes(sp space, addr uint64, n int, u use, weak bool) []byte {
 		}
 	} else if i := a.unknown(off, n); i >= 0 {
 		w.fail(Uninitialised, "loads global memory that was never written: %s", w.sim.dev.where(addr+uint64(i)))
-	} else if weak && a.owner != nil {
+	} else if weak {
 		w.globalRead(a, off, n)
 	}
 	return a.data[off : off+n]
@@ -182,6 +182,9 @@ func (w *warp) globalWrite(a *alloc, off, n int) {
 }
 
 func (w *warp) globalRead(a *alloc, off, n int) {
+	if a.owner == nil {
+		return
+	}
 	tag := w.ownerTag()
 	for end := off + n; off < end; off = off&^3 + 4 {
 		o := a.owner[off>>2]
@@ -235,6 +238,7 @@ func store(b []byte, v uint64) {
 var memory = map[string]func(*decoder){
 	"ld": decodeLoad, "st": decodeStore, "ldu": decodeLoad, "atom": decodeAtom, "red": decodeAtom,
 	"ldmatrix": decodeLdmatrix, "stmatrix": decodeStmatrix, "prefetch": decodePrefetch, "isspacep": decodeIsspacep,
+	"createpolicy": decodeCreatepolicy,
 }
 
 // vectorLength removes .v2 or .v4.
@@ -251,7 +255,7 @@ func (d *decoder) vectorLength() int {
 // cacheHints removes hints, which change speed only. The operand of .L2::cache_hint stays.
 func (d *decoder) cacheHints() {
 	d.mods = slices.DeleteFunc(slices.Clone(d.mods), func(m string) bool {
-		return slices.Contains([]string{"ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc"}, m) ||
+		return slices.Contains([]string{"ca", "cg", "cs", "lu", "cv", "wb", "wt"}, m) ||
 			len(m) > 4 && (m[:4] == "L1::" || m[:4] == "L2::") && m != "L2::cache_hint"
 	})
 }
@@ -269,8 +273,23 @@ func (d *decoder) ordering() (weak, acquire bool) {
 	return weak, acquire
 }
 
+// readOnly reports a .nc load of what the launch wrote: the read-only cache is not coherent with it.
+func (w *warp) readOnly(addr uint64, n int) {
+	a := w.global(addr, n)
+	if a.owner == nil {
+		return
+	}
+	for off := int(addr - a.base); off < int(addr-a.base)+n; off++ {
+		o := a.owner[off>>2]
+		if o>>44 == w.ownerTag()>>44 && o>>40>>(off&3)&1 != 0 {
+			w.fail(Race, "ld.global.nc of %s, which this launch wrote in line %d", w.sim.dev.where(addr), o&(1<<20-1))
+		}
+	}
+}
+
 func decodeLoad(d *decoder) {
 	weak, acquire := d.ordering()
+	nc := d.has("nc")
 	d.cacheHints()
 	hint := d.has("L2::cache_hint")
 	n := d.vectorLength()
@@ -302,6 +321,9 @@ func decodeLoad(d *decoder) {
 			l := bits.TrailingZeros32(rest)
 			w.mask = 1 << l
 			b := w.bytes(s, base[l]+uint64(in.off), total, useRead, weak)
+			if nc {
+				w.readOnly(base[l]+uint64(in.off), total)
+			}
 			for i, r := range in.vec {
 				w.reg(r)[l] = load(b[i*in.size:(i+1)*in.size], signed)
 			}
@@ -584,6 +606,16 @@ func decodePrefetch(d *decoder) {
 				w.tensorMap(w.reg(in.a)[bits.TrailingZeros32(rest)] + uint64(in.off))
 			}
 		}
+		return actNext
+	}
+}
+
+// decodeCreatepolicy: cache policies change speed only.
+func decodeCreatepolicy(d *decoder) {
+	d.arity(1, 4)
+	d.in.d = d.dst(0, "b64")
+	d.in.run = func(w *warp, in *instr, m uint32) action {
+		lanesOf(m, func(l int) { w.reg(in.d)[l] = 0 })
 		return actNext
 	}
 }

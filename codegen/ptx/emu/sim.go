@@ -98,6 +98,7 @@ type warp struct {
 	mask   uint32
 	alloc  *alloc // the last that was accessed
 	nregs  int    // hardware registers of a thread
+	setmax int    // setmaxnreg executed
 
 	fences uint32 // wgmma.fence executed
 	wgmma  warpWgmma

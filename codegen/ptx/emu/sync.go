@@ -722,7 +722,7 @@ func decodeActivemask(d *decoder) {
 }
 
 // decodeSetmaxnreg: the registers of a CTA are one pool. dec gives to it, inc waits until it has
-// enough.
+// enough. All warps of a warpgroup must execute the same.
 func decodeSetmaxnreg(d *decoder) {
 	inc := d.has("inc")
 	if !inc && !d.has("dec") {
@@ -755,6 +755,14 @@ func decodeSetmaxnreg(d *decoder) {
 		}
 		w.cta.pool -= need
 		w.nregs = n
+		g := w.group()
+		if w.setmax < len(g.setmax) && g.setmax[w.setmax] != n {
+			w.fail(Registers, "%d registers, another warp of the warpgroup says %d", n, g.setmax[w.setmax])
+		}
+		if w.setmax == len(g.setmax) {
+			g.setmax = append(g.setmax, n)
+		}
+		w.setmax++
 		w.sim.progress()
 		return actNext
 	}

@@ -121,8 +121,9 @@ func WgmmaCycles(s Spec, p Plan, rows int) float64 {
 	steps := (s.K + deviceK - 1) / deviceK
 	multiply := float64(p.MicroM*p.MicroN*deviceK) / wgmmaMACs
 	read := float64(p.MicroM/wgmmaRows*(wgmmaRows+p.MicroN)*2*deviceK) / sharedBytes
-	load := max(float64((p.MicroM+p.MicroN)*2*deviceK)/l2Bytes,
-		float64((p.MicroM+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
+	copied := min(p.MicroM, rows) // of A
+	load := max(float64((copied+p.MicroN)*2*deviceK)/l2Bytes,
+		float64((copied+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
 	tile := float64(steps)*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
 	return wgmmaStart + max(float64(waves)*tile, float64(s.deviceBytes(rows))/memoryBytes)
 }

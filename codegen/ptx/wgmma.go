@@ -29,13 +29,16 @@ const (
 // they are 6 MB of the 50 MB of the second-level cache, which the weights pass by.
 const bandRows = 2048
 
-// wgmmaTile is the tile of a CTA, rows × rows of the weight matrix, its stages and its cluster.
-type wgmmaTile struct{ m, n, stages, cluster int }
+// wgmmaTile is the tile of a CTA, rows × rows of the weight matrix, its stages and its cluster, and how
+// many rows of A are copied: fewer than m where no batch of the variant has more.
+type wgmmaTile struct{ m, n, stages, cluster, copied int }
 
 func (t wgmmaTile) consumers() int { return t.m / 64 }
 
-// stageBytes are those of a step of 64 of K: rows of A, then of B.
-func (t wgmmaTile) stageBytes() int { return (t.m + t.n) * swizzleRow }
+// stageBytes are those of a step of 64 of K: rows of A, then of B. copiedBytes are those of them that
+// are copied.
+func (t wgmmaTile) stageBytes() int  { return (t.m + t.n) * swizzleRow }
+func (t wgmmaTile) copiedBytes() int { return (t.copied + t.n) * swizzleRow }
 
 // wgmmaGemm writes the entry of one tile.
 type wgmmaGemm struct {
@@ -63,26 +66,31 @@ func weightOrder(s kernel.Spec) cuda.Order {
 }
 
 // wgmmaBatches are the sizes of batches that may have a tile of their own, besides the largest.
-var wgmmaBatches = []int{64, 256, 1024, 4096}
+var wgmmaBatches = []int{32, 64, 256, 1024, 4096}
 
 // wgmmaGemms returns the variants of a matmul: the plan, and before it the tiles that are predicted
 // to be faster for few rows.
 func wgmmaGemms(symbol string, k kernel.Kernel) []variant {
-	plans, rows := []kernel.Plan{}, []int{}
-	add := func(p kernel.Plan, maxRows int) {
-		if n := len(plans); n > 0 && plans[n-1] == p {
+	tile := func(p kernel.Plan) wgmmaTile {
+		return wgmmaTile{m: p.MicroM, n: p.MicroN, stages: p.BlockN, cluster: p.BlockM / p.MicroM, copied: p.MicroM}
+	}
+	var tiles []wgmmaTile
+	var rows []int
+	add := func(t wgmmaTile, maxRows int) {
+		if n := len(tiles); n > 0 && tiles[n-1] == t {
 			rows[n-1] = maxRows
 			return
 		}
-		plans, rows = append(plans, p), append(rows, maxRows)
+		tiles, rows = append(tiles, t), append(rows, maxRows)
 	}
 	for _, n := range wgmmaBatches {
-		add(kernel.WgmmaPlan(k.Spec, TargetName, n), n)
+		t := tile(kernel.WgmmaPlan(k.Spec, TargetName, n))
+		t.copied = min(t.copied, n)
+		add(t, n)
 	}
-	add(k.Plan, 0)
+	add(tile(k.Plan), 0)
 	var out []variant
-	for i, p := range plans {
-		t := wgmmaTile{m: p.MicroM, n: p.MicroN, stages: p.BlockN, cluster: p.BlockM / p.MicroM}
+	for i, t := range tiles {
 		out = append(out, variant{rows[i], []part{newWgmmaGemm(fmt.Sprintf("%s_%d", symbol, i), k.Spec, t)}})
 	}
 	return out
@@ -96,7 +104,7 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 		wgmmaTile: t, spec: s, order: weightOrder(s),
 	}
 	g.minCTAs = 1
-	source := cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{swizzleCols, t.m}}
+	source := cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{swizzleCols, t.copied}}
 	if s.In == ir.F32 {
 		source.Kind = cuda.ParamShadowMap
 	}
@@ -119,6 +127,7 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 	g.initBarriers(&g.ring, t.cluster*t.consumers()*4)
 	g.do("fence.mbarrier_init.release.cluster")
 	g.bind(work)
+	g.zeroRows(tid)
 	g.sync()
 
 	consume := g.label("consume")
@@ -148,6 +157,24 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 		cuda.Grid{Kind: cuda.GridTiles, TileM: t.m, TileN: t.n, N: s.WeightRows(), Persistent: true})
 	l.Dependent = true
 	return part{g.entry, l}
+}
+
+// zeroRows sets the rows of A that no copy writes to zero.
+func (g *wgmmaGemm) zeroRows(tid reg) {
+	if g.copied == g.m {
+		return
+	}
+	const chunk = 16
+	zero := g.r("mov.u32", 0)
+	for stage := range g.stages {
+		at0 := stage*g.stageBytes() + g.copied*swizzleRow
+		end := g.r("add.u32", g.ring.data, stage*g.stageBytes()+g.m*swizzleRow)
+		p := g.r("mad.lo.u32", tid, chunk, g.r("add.u32", g.ring.data, at0))
+		g.loop(p, end, g.threads*chunk, func() {
+			g.do("st.shared.v4.b32", at(p, 0), vec(zero, zero, zero, zero))
+		})
+	}
+	g.do("fence.proxy.async.shared::cta")
 }
 
 // sync waits for all threads of the CTA, or of the cluster.
@@ -207,7 +234,7 @@ func (g *wgmmaGemm) produce() {
 		shareAt = g.r("mad.lo.u32", share, swizzleRow, g.m*swizzleRow)
 	}
 	expect := func(full reg) {
-		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.stageBytes())
+		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.copiedBytes())
 	}
 	weights := func(slot, full, k, col reg) {
 		if g.cluster > 1 {

@@ -69,7 +69,7 @@ func TestWgmmaTiles(t *testing.T) {
 // TestWgmmaModel runs the matmuls of the full size for few rows, with the tile of many rows and the
 // one that is chosen for few; without -long only the first.
 func TestWgmmaModel(t *testing.T) {
-	const rows = 33
+	const rows = 20
 	specs := []kernel.Spec{
 		wgmmaSpec(1664, 1536, kernel.RMSNorm, "bias+rope", ir.F32, ir.BF16),
 		wgmmaSpec(1536, 1536, "", "bias+residual", ir.BF16, ir.F32),

@@ -80,11 +80,24 @@ func TestAMXVariants(t *testing.T) {
 	}
 }
 
-// TestAMXBits holds the promise of TestBits for the tiny model in bf16: lengths on both sides of a
-// tile of 16 rows, and batches of more than two tiles.
-func TestAMXBits(t *testing.T) {
+// TestAMXTiny holds the tiny model in bf16 against its stored outputs, those of up to 64 tokens, within
+// the budget of TestVariantsBF16, and holds the promise of TestBits: lengths on both sides of a tile of
+// 16 rows, and batches of more than two tiles.
+func TestAMXTiny(t *testing.T) {
 	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.BF16)
-	checkBits(t, startAMX(t, b, emulator, 1), startAMX(t, b, emulator, 2), 17, 1, 2, 9, 5, 3, 1)
+	one, two := startAMX(t, b, emulator, 1), startAMX(t, b, emulator, 2)
+	for _, c := range goldenCases(t, filepath.Join(root, "models/tiny/golden/outputs.safetensors")) {
+		if c.hidden == nil || len(c.mask) > 64 {
+			continue
+		}
+		c.logits = nil
+		hidden, _ := run(t, two.Encoder(bert.MaxTokens), c)
+		e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
+		if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
+			t.Errorf("%s: relative error %.4f", c.name, e)
+		}
+	}
+	checkBits(t, one, two, 17, 1, 2, 9, 5, 3, 1)
 }
 
 // TestAMXInt8 holds the tier against the portable kernels of the package: sums of codes are the same

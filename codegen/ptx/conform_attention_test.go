@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/bertc/bertc/codegen/codegentest"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/runtime/cuda"
@@ -73,7 +74,9 @@ func TestAttention(t *testing.T) {
 					t.Fatalf("%d tokens: token %d column %d: %v, want %v ± %.2g", n, i/cols, i%cols, mine[i], w, bound)
 				}
 			}
-			same(t, fmt.Sprintf("%d tokens alone", n), run(part, []int{n}, 2), mine)
+			if n == lengths[1] || codegentest.Long() {
+				same(t, fmt.Sprintf("%d tokens alone", n), run(part, []int{n}, 2), mine)
+			}
 			start += n
 		}
 	})

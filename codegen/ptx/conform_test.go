@@ -79,6 +79,7 @@ func eachKernel(t *testing.T, kind kernel.Kind, test func(t *testing.T, k kernel
 		}
 		for _, p := range plansOf(s) {
 			t.Run(fmt.Sprintf("%d/%s", i, p), func(t *testing.T) {
+				t.Parallel()
 				defer func() {
 					if t.Failed() {
 						t.Logf("spec %s", s)

@@ -19,7 +19,9 @@ LOG := $(TOOLS)/log
 BERTC := $(TOOLS)/bin/bertc
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 # NVIDIA's assembler and disassembler, from PyPI; they need no GPU. ptxas 13.0 takes the PTX that driver 580 takes.
-CUDA_WHEELS := nvidia-cuda-nvcc==13.0.88 nvidia-cuda-nvdisasm==13.2.51
+CUDA_WHEELS := nvidia-cuda-nvcc==13.0.88 nvidia-cuda-nvdisasm==13.2.51 nvidia-cuda-runtime==13.0.96
+# The packages that have files behind the build tag cuda, and the programs of it.
+CUDA := ./runtime/cuda ./internal/pipeline ./cmd/bertc
 EXAMPLES := fillmask encode classify answer embedserver
 
 export PATH := $(TOOLS)/bin:$(PATH)
@@ -70,7 +72,8 @@ test: ## install what the tests need, then lint, test, cross-check and run the e
 deps: ## install Debian packages (as root), ptxas and Go modules
 	@need=""; \
 	for pair in as:binutils objcopy:binutils aarch64-linux-gnu-as:binutils-aarch64-linux-gnu \
-		qemu-aarch64:qemu-user llvm-mca-19:llvm-19 python3:python3 pip3:python3-pip; do \
+		qemu-aarch64:qemu-user llvm-mca-19:llvm-19 python3:python3 pip3:python3-pip \
+		gcc:gcc gcc:libc6-dev; do \
 		command -v $${pair%:*} > /dev/null || need="$$need $${pair#*:}"; \
 	done; \
 	need=$$(printf '%s\n' $$need | sort -u | tr '\n' ' '); \
@@ -87,7 +90,7 @@ deps: ## install Debian packages (as root), ptxas and Go modules
 	@$(GO) mod download
 
 .PHONY: ptxas
-ptxas: ## install ptxas and nvdisasm (Linux on x86-64, 45 MB)
+ptxas: ## install ptxas, nvdisasm and cuda.h (Linux on x86-64, 48 MB)
 	@if [ -x $(TOOLS)/bin/ptxas ]; then echo "ptxas: there"; \
 	elif mkdir -p $(LOG) $(TOOLS)/bin && rm -rf $(TOOLS)/cuda && python3 -m pip install --no-deps --target $(TOOLS)/cuda $(CUDA_WHEELS) > $(LOG)/pip.txt 2>&1 < /dev/null; then \
 		ln -sf $(TOOLS)/cuda/nvidia/cu13/bin/ptxas $(TOOLS)/cuda/nvidia/cu13/bin/nvdisasm $(TOOLS)/bin/; echo "ptxas: installed $(CUDA_WHEELS)"; \
@@ -100,6 +103,8 @@ lint: ## gofmt, go vet and staticcheck
 		|| { echo "README.md does not quote examples/fillmask/main.go as it is"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	@if command -v gcc > /dev/null; then \
+		$(GO) vet -tags cuda $(CUDA) && $(GO) run $(STATICCHECK) -tags cuda $(CUDA) && echo "vet and staticcheck with the tag cuda: ok"; fi
 
 .PHONY: unit
 unit: ## all tests of this module
@@ -134,6 +139,10 @@ cross: $(BERTC) ## test a generated package here, and vet and build it for every
 		if $(GO) vet ./... && $(GO) build ./...; then echo "vet and build of the generated package for $$p: ok"; \
 		else echo "the generated package fails on $$p"; status=1; fi; \
 	done; exit $$status
+	@$(BERTC) compile --model models/tiny --dtype bf16 --targets ptx --out $(TOOLS)/cross/tinygpu
+	@cd $(TOOLS)/cross/tinygpu && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && \
+	if command -v gcc > /dev/null; then $(GO) vet -tags cuda ./... && $(GO) run $(STATICCHECK) -tags cuda ./...; fi && \
+	echo "vet and staticcheck of the generated package for the GPU: ok"
 
 .PHONY: examples
 examples: $(BERTC) ## generate, vet and run the examples
@@ -145,6 +154,12 @@ examples: $(BERTC) ## generate, vet and run the examples
 	@cd examples/classify && printf 'この映画はとても面白い。\n' | $(TOOLS)/bin/example-classify
 	@cd examples/answer && $(TOOLS)/bin/example-answer 'どこですか？' ../README.md
 	@cd examples/embedserver && $(GO) test ./...
+
+.PHONY: h100
+h100: ## one program that checks and times the kernels on a machine with an H100 (needs gcc, there the driver alone)
+	@mkdir -p $(TOOLS)/bin
+	CGO_ENABLED=1 GOOS=linux $(GO) build -trimpath -tags cuda -o $(TOOLS)/bin/bertc-h100 ./cmd/bertc
+	@echo "copy $(TOOLS)/bin/bertc-h100 to the machine and run: bertc-h100 ptx check"
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (default 60s)

@@ -29,7 +29,7 @@ func ptxCommand() *cobra.Command {
 			return unknownCommand(c, args[0])
 		},
 	}
-	c.AddCommand(ptxRunCommand(), ptxPredictCommand())
+	c.AddCommand(ptxRunCommand(), ptxPredictCommand(), ptxCheckCommand())
 	return c
 }
 

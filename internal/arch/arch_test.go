@@ -57,6 +57,7 @@ internal/pipeline:      *, golang.org/x/mod
 internal/job:           checkpoint, internal/nearest
 internal/metrics:       -
 internal/jglue:         internal/metrics
+internal/gpucheck:      internal/pipeline, checkpoint, graph/bert, kernel, ir, internal/num, runtime, runtime/cuda
 internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, ir, internal/num
 internal/verify:        internal/pipeline, graph/bert, program, ir, tokenizer, internal/num
 internal/bench:         internal/pipeline, internal/hw, codegen/amd64, program, kernel, runtime

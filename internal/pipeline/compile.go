@@ -52,6 +52,7 @@ var backends = []func() codegen.Backend{
 	func() codegen.Backend { return amd64.New() },
 	func() codegen.Backend { return amd64.NewAVX2() },
 	func() codegen.Backend { return arm64.NewBF16() },
+	func() codegen.Backend { return arm64.NewDotProd() },
 	func() codegen.Backend { return arm64.New() },
 }
 
@@ -73,12 +74,12 @@ func processors() []string {
 	return names
 }
 
-// Targets returns the kernel targets that there are backends for and that multiply in math, best
-// first.
+// Targets returns the kernel targets that there are backends for and that serve packages in math,
+// best first.
 func Targets(math ir.DType) []string {
 	var names []string
 	for _, b := range backends {
-		if t := b().Target(); t.Multiplies(math) {
+		if t := b().Target(); t.Serves(math) {
 			names = append(names, t.Name)
 		}
 	}
@@ -121,6 +122,7 @@ type Result struct {
 	goMod     []byte // of the package's own module
 	Program   *program.Program
 	Tables    rt.Module // of program.go, without the tiers
+	GPU       *emit.GPU // nil unless it was asked for
 	Manifest  checkpoint.Manifest
 	Files     []string // beside the weight file
 }
@@ -206,6 +208,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 		if eo.GPU, err = gpuCode(p); err != nil {
 			return err
 		}
+		r.GPU = eo.GPU
 		eo.Facts = append(eo.Facts, emit.Fact{Name: "GPU", Value: ptx.TargetName + ", with the build tag cuda"})
 	}
 	for _, w := range r.Manifest.Weights {
@@ -296,7 +299,7 @@ func head(c bert.Config) string {
 	return text
 }
 
-// chosen returns the backends of the architectures, all processors with nil, that multiply in math,
+// chosen returns the backends of the architectures, all processors with nil, that serve packages in math,
 // and the names of their targets and the GPU's.
 func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []string, err error) {
 	for _, a := range archs {
@@ -306,7 +309,7 @@ func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []stri
 	}
 	for _, b := range backends {
 		backend := b()
-		if t := backend.Target(); t.Multiplies(math) && (archs == nil || slices.Contains(archs, t.GOARCH)) {
+		if t := backend.Target(); t.Serves(math) && (archs == nil || slices.Contains(archs, t.GOARCH)) {
 			bs = append(bs, backend)
 			targets = append(targets, t.Name)
 		}

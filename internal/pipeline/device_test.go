@@ -24,11 +24,7 @@ type opener func(*rt.Model, *Result) (rt.Device, error)
 
 // onEmulator puts a model on the emulator.
 func onEmulator(m *rt.Model, r *Result) (rt.Device, error) {
-	gpu, err := gpuCode(r.Program)
-	if err != nil {
-		return nil, err
-	}
-	return cuda.Open(emulator.Open(1, 4), m, &r.Tables, &gpu.Program, gpu.PTX)
+	return cuda.Open(emulator.Open(1, 4), m, &r.Tables, &r.GPU.Program, r.GPU.PTX)
 }
 
 // deviceModel compiles a model directory and opens its weights on a device.

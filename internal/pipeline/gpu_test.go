@@ -139,13 +139,9 @@ func TestGPULaunches(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	gpu, err := gpuCode(r.Program)
-	if err != nil {
-		t.Fatal(err)
-	}
 	rec := &recorder{next: 0x700000000000}
 	m, err := rt.Open(&r.Tables, filepath.Join(dir, WeightFile), rt.Options{Device: gpuDevice, Accelerator: &rt.Accelerator{
-		Name: gpuDevice, Open: func(m *rt.Model) (rt.Device, error) { return cuda.Open(rec, m, &r.Tables, &gpu.Program, gpu.PTX) },
+		Name: gpuDevice, Open: func(m *rt.Model) (rt.Device, error) { return cuda.Open(rec, m, &r.Tables, &r.GPU.Program, r.GPU.PTX) },
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func TestBinding(t *testing.T) {
 		{"no device", "TestNoDriver", []string{"CUDA_MOCK_FAIL=cuInit", "WANT=cuInit: CUDA_ERROR_NO_DEVICE (100), no CUDA-capable device is detected"}},
 		{"none shown", "TestNoDriver", []string{"CUDA_MOCK_DEVICES=0", "WANT=the CUDA driver shows no device"}},
 		{"other device", "TestNoDriver", []string{"CUDA_MOCK_CAPABILITY=80", "WANT=Mock H100 has compute capability 8.0, the kernels are for 9.0 (H100, H200)"}},
-		{"old driver", "TestNoDriver", []string{"CUDA_MOCK_VERSION=11080", "WANT=the CUDA driver is of CUDA 11.8, the kernels need 12.0"}},
+		{"old driver", "TestNoDriver", []string{"CUDA_MOCK_VERSION=12020", "WANT=the CUDA driver is of CUDA 12.2, the kernels need 12.3"}},
 		{"no driver", "TestNoDriver", []string{"LD_LIBRARY_PATH=" + t.TempDir(), "WANT=no CUDA driver: libcuda.so.1: cannot open shared object file: No such file or directory"}},
 		{"bad text", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuModuleLoadDataEx", "WANT=cuModuleLoadDataEx: CUDA_ERROR_MOCK (218), the mock was told to fail: ptxas application ptx input, line 1; fatal : mock"}},
 		{"no memory", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuMemAlloc_v2", "WANT=512 bytes: cuMemAlloc: CUDA_ERROR_MOCK (2), the mock was told to fail"}},
@@ -61,13 +61,13 @@ func TestBinding(t *testing.T) {
 // TestDeclarations holds libcuda.h against the header of NVIDIA, where it is installed.
 func TestDeclarations(t *testing.T) {
 	var header string
-	for _, pattern := range []string{"/usr/local/cuda/include/cuda.h", "../../.tools/*/lib/python*/site-packages/nvidia/cuda_runtime/include/cuda.h"} {
+	for _, pattern := range []string{"/usr/local/cuda/include/cuda.h", "../../.tools/cuda/nvidia/*/include/cuda.h"} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			header = filepath.Dir(found[0])
 		}
 	}
 	if header == "" {
-		t.Skip("SKIP: no cuda.h of NVIDIA on this machine (nvidia-cuda-runtime-cu12)")
+		t.Skip("SKIP: no cuda.h of NVIDIA on this machine (make ptxas)")
 	}
 	exe := filepath.Join(t.TempDir(), "declarations")
 	if out, err := exec.Command("gcc", "-I", header, "-o", exe, "testdata/declarations.c").CombinedOutput(); err != nil {

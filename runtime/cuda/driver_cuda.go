@@ -19,7 +19,7 @@ static const char *open_library(void) {
 		return dlerror();
 #define F(name, symbol, parameters) \
 	if ((*(void **)&cu.name = dlsym(lib, symbol)) == NULL) \
-		return "libcuda.so.1 lacks " symbol ", it is older than CUDA 12";
+		return "libcuda.so.1 lacks " symbol ", it is older than CUDA 12.3";
 	CUDA_FUNCTIONS(F)
 #undef F
 	return NULL;
@@ -150,6 +150,10 @@ func check(call string, r C.CUresult) error {
 	return Error{call, int(r), fmt.Sprintf("%s (%d), %s", C.GoString(C.error_name(r)), int(r), C.GoString(C.error_string(r)))}
 }
 
+// minVersion is the CUDA version that a driver must have: graphs know dependent launches since 12.3
+// (CUDA Toolkit 12.3 Release Notes, edge data).
+const minVersion = 12030
+
 // library opens libcuda.so.1 once and says why it cannot be used.
 var library = sync.OnceValue(func() error {
 	if missing := C.open_library(); missing != nil {
@@ -160,8 +164,8 @@ var library = sync.OnceValue(func() error {
 		return err
 	}
 	switch {
-	case version < 12000:
-		return fmt.Errorf("the CUDA driver is of CUDA %d.%d, the kernels need 12.0", version/1000, version%1000/10)
+	case version < minVersion:
+		return fmt.Errorf("the CUDA driver is of CUDA %d.%d, the kernels need %d.%d", version/1000, version%1000/10, minVersion/1000, minVersion%1000/10)
 	case devices == 0:
 		return errors.New("the CUDA driver shows no device")
 	}

@@ -18,8 +18,8 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
 
-typedef struct CUtensorMap_st {
-	_Alignas(64) uint64_t opaque[16];
+typedef struct CUtensorMap_st { // aligned to 64 in CUDA 12, to 128 in CUDA 13
+	_Alignas(128) uint64_t opaque[16];
 } CUtensorMap;
 
 typedef struct CUlaunchAttribute_st {
@@ -77,7 +77,7 @@ enum { CUDA_CONSTANTS(C) };
 #define CUDA_LAYOUTS(L) \
 	L(sizeof(CUdeviceptr), 8) \
 	L(sizeof(CUtensorMap), 128) \
-	L(_Alignof(CUtensorMap), 64) \
+	L(128 % _Alignof(CUtensorMap), 0) \
 	L(sizeof(CUlaunchAttribute), 72) \
 	L(offsetof(CUlaunchAttribute, value), 8) \
 	L(offsetof(CUlaunchConfig, blockDimX), 12) \

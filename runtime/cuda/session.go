@@ -36,7 +36,7 @@ type Session struct {
 
 	phases map[phaseKey]*phase
 	graphs []Graph // of phases
-	result []byte // of a step, for the observer
+	result []byte  // of a step, for the observer
 }
 
 // memory is where a buffer lies; an address is 0 when the buffer has none.

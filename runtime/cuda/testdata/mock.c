@@ -204,5 +204,5 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *m, int type, uint32_t rank, void *a
 	say(" interleave %d swizzle %d l2 %d fill %d\n", interleave, swizzle, l2, fill);
 	memset(m, 0, sizeof *m);
 	m->opaque[0] = maps++;
-	return (uintptr_t)m % 64 ? 1 : 0;
+	return (uintptr_t)m % 128 ? 1 : 0;
 }

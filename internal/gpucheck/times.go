@@ -1,0 +1,105 @@
+package gpucheck
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bertc/bertc/kernel"
+	rt "github.com/bertc/bertc/runtime"
+	"github.com/bertc/bertc/runtime/cuda"
+)
+
+// This file owns the times of the full size.
+
+// shapes are the batches that are timed: sequences × tokens.
+var shapes = [][2]int{{1, 32}, {1, 512}, {8, 128}, {8, 512}, {16, 512}, {4, 2048}}
+
+// calls is how many times a batch is encoded, of which the median counts, and repeats how many
+// times a step runs in a row.
+const (
+	calls   = 11
+	repeats = 50
+)
+
+// times prints the time of whole calls of the encoder and of single steps.
+func (c *checker) times(ctx context.Context, work string) error {
+	m, err := compile(ctx, work, full(c.Layers, 99584))
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	// The sessions are those of the device itself: a benchmark asks them for more than package rt.
+	weights, err := m.onCPU()
+	if err != nil {
+		return err
+	}
+	defer weights.Close()
+	d, err := c.Open()
+	if err != nil {
+		return err
+	}
+	info := d.Info()
+	start := time.Now()
+	device, err := cuda.Open(d, weights, &m.Tables, &m.GPU.Program, m.GPU.PTX)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	fmt.Fprintf(c.w, "\n%s, %d multiprocessors, %.0f GiB. Full size with %d layers: %.1f GiB of weights in %s\n",
+		device.Name(), info.SMs, float64(info.Memory)/(1<<30), c.Layers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
+	fmt.Fprintf(c.w, "Times are medians of %d calls, host to host; TFLOP/s count matmuls and attention.\n", calls)
+	for _, shape := range shapes {
+		if err := c.shape(m, device, shape[0], shape[1]); err != nil {
+			return fmt.Errorf("%d×%d: %w", shape[0], shape[1], err)
+		}
+	}
+	return nil
+}
+
+// shape times one batch.
+func (c *checker) shape(m *compiled, device rt.Device, sequences, length int) error {
+	tokens := sequences * length
+	session, err := device.NewSession(rt.DeviceOptions{MaxTokens: tokens, MaxPicked: 16})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	ids, positions, starts := m.batch(slices.Repeat([]int{length}, sequences)...)
+	var took []time.Duration
+	for range calls + 2 { // the first two make the graph
+		begin := time.Now()
+		if err := session.Encode(ids, positions, starts); err != nil {
+			return err
+		}
+		took = append(took, time.Since(begin))
+	}
+	took = took[2:]
+	slices.Sort(took)
+	median := took[len(took)/2]
+	flops := func(step int) float64 {
+		s := m.Result.Program.Kernels[m.Tables.Steps[step].Kernel].Spec
+		if s.Kind == kernel.Attention {
+			return float64(sequences) * float64(s.Flops(length))
+		}
+		return float64(s.Flops(tokens))
+	}
+	total := 0.0
+	for i := range m.Tables.EncodeSteps {
+		total += flops(i)
+	}
+	fmt.Fprintf(c.w, "\n%7s  %9.3f ms  %9.0f tokens/s  %6.0f TFLOP/s\n", fmt.Sprintf("%d×%d", sequences, length),
+		milliseconds(median), float64(tokens)/median.Seconds(), total/median.Seconds()/1e12)
+	steps, err := session.(*cuda.Session).Times(ids, positions, starts, repeats)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		name := m.Tables.Kernels[m.Tables.Steps[s.Step].Kernel].Name
+		fmt.Fprintf(c.w, "  %-18s  %9.1f µs  %6.0f TFLOP/s\n", name, 1e6*s.Time.Seconds(), flops(s.Step)/s.Time.Seconds()/1e12)
+	}
+	return nil
+}
+
+func milliseconds(d time.Duration) float64 { return 1e3 * d.Seconds() }

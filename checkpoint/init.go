@@ -20,6 +20,8 @@ type InitOptions struct {
 	Seed  uint64
 	DType DType   // F32, BF16 or F16
 	Std   float64 // standard deviation of matrices, Hugging Face's initializer_range
+	// Outliers is how many channels have larger norm weights, in every norm.
+	Outliers int
 	// ShardBytes is the size that a file does not exceed, unless one tensor alone does; 0 is
 	// 500 MB.
 	ShardBytes int64

@@ -93,6 +93,24 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitOutliers: the same channels of each norm's weight are larger, and nothing else changes.
+func TestInitOutliers(t *testing.T) {
+	a, b := initialise(t, InitOptions{Seed: 7, DType: F32}), initialise(t, InitOptions{Seed: 7, DType: F32, Outliers: 6})
+	larger := 0
+	for name, x := range a {
+		for i, y := range b[name] {
+			if y == outlierFactor*x[i] && name == "bert.encoder.ln.weight" {
+				larger++
+			} else if y != x[i] {
+				t.Errorf("%s: element %d is %v, without outliers %v", name, i, y, x[i])
+			}
+		}
+	}
+	if larger != 6 {
+		t.Errorf("%d channels are larger, want 6", larger)
+	}
+}
+
 func TestInitErrors(t *testing.T) {
 	parent := t.TempDir()
 	full := filepath.Join(parent, "full")

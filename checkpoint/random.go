@@ -27,6 +27,25 @@ var distributions = []struct {
 	{"bias", 0, 0.05},
 }
 
+// outlierFactor multiplies the norm weights of the channels that InitOptions.Outliers asks for. The
+// left factors of the matmuls then have magnitudes of 20 and more there, and less than 4 elsewhere;
+// trained models have about six channels beyond 6 (LLM.int8, arXiv 2208.07339, section 4).
+const outlierFactor = 8
+
+// isNorm reports whether a tensor is the weight of a norm.
+func isNorm(name string) bool {
+	return strings.HasSuffix(name, "ln.weight") || strings.HasSuffix(name, "LayerNorm.weight")
+}
+
+// outliers returns the channels that are multiplied, the same ones in every norm of that width.
+func (o InitOptions) outliers(width int) map[int]bool {
+	set := map[int]bool{}
+	for _, c := range rand.New(rand.NewPCG(o.Seed, uint64(width))).Perm(width)[:min(o.Outliers, width)] {
+		set[c] = true
+	}
+	return set
+}
+
 // randomBlock is the number of elements that one generator makes.
 const randomBlock = 1 << 16
 
@@ -39,6 +58,10 @@ func writeRandom(ctx context.Context, w io.Writer, t Want, o InitOptions, wrote 
 			mean, std = d.mean, d.std
 			break
 		}
+	}
+	var large map[int]bool
+	if o.Outliers > 0 && len(t.Shape) == 1 && isNorm(t.Name) {
+		large = o.outliers(t.Shape[0])
 	}
 	hash := fnv.New64a()
 	hash.Write([]byte(t.Name))
@@ -77,6 +100,9 @@ func writeRandom(ctx context.Context, w io.Writer, t Want, o InitOptions, wrote 
 				for j := range x {
 					// The conversion keeps the product from being fused into the sum.
 					x[j] = float32(mean + float64(std*r.NormFloat64()))
+					if large[int(first+int64(i))*randomBlock+j] {
+						x[j] *= outlierFactor
+					}
 				}
 				encoders[o.DType](blocks[i], x, 0, places)
 			})

@@ -19,6 +19,7 @@ import (
 func initCommand() *cobra.Command {
 	var config, out, dtype, tok string
 	var seed uint64
+	var outliers int
 	c := &cobra.Command{
 		Use:   "init --config FILE --out DIR",
 		Short: "Write a random checkpoint of any size",
@@ -42,6 +43,9 @@ the same numbers. With a tokenizer the checkpoint takes text, whatever it answer
 			if dtype != "bf16" && dtype != "f32" {
 				return fmt.Errorf("--dtype %q: not supported (supported: bf16, f32)", dtype)
 			}
+			if outliers < 0 || outliers > cfg.HiddenSize {
+				return fmt.Errorf("--outliers %d: must be 0..%d, the channels of the hidden states", outliers, cfg.HiddenSize)
+			}
 			tokens, err := readTokenizer(tok, cfg.VocabSize)
 			if err != nil {
 				return err
@@ -49,7 +53,7 @@ the same numbers. With a tokenizer the checkpoint takes text, whatever it answer
 			bar := newBar(c.ErrOrStderr(), "weights")
 			start := time.Now()
 			err = checkpoint.Init(c.Context(), out, data, pipeline.Wants(cfg), checkpoint.InitOptions{
-				Tokenizer: tokens, Seed: seed, DType: checkpoint.DType(strings.ToUpper(dtype)), Std: cfg.InitializerRange, Progress: bar.set,
+				Tokenizer: tokens, Seed: seed, DType: checkpoint.DType(strings.ToUpper(dtype)), Std: cfg.InitializerRange, Outliers: outliers, Progress: bar.set,
 			})
 			bar.done()
 			if err != nil {
@@ -63,6 +67,7 @@ the same numbers. With a tokenizer the checkpoint takes text, whatever it answer
 	c.Flags().StringVar(&out, "out", "", "directory to write")
 	c.Flags().StringVar(&tok, "tokenizer", "", "a tokenizer.json to copy")
 	c.Flags().Uint64Var(&seed, "seed", 0, "seed of the random numbers")
+	c.Flags().IntVar(&outliers, "outliers", 0, "channels that every norm makes 8 times as large, as trained models have a few")
 	c.Flags().StringVar(&dtype, "dtype", "bf16", "element type of the tensors: bf16 or f32")
 	return c
 }

@@ -56,7 +56,10 @@ var ceilings = []struct {
 }{
 	{"fma", "f32 multiply-adds of ZMM registers", 16, 2 * 16 * chains * 4, []string{"AVX512F"}, 64 * (chains + 2), fmaLoop},
 	{"fma256", "f32 multiply-adds of YMM registers", 8, 2 * 8 * chains256 * 4, []string{"AVX2", "FMA3"}, 32 * (chains256 + 2), fmaLoop},
-	{"dpbf16", "bf16 pair products of ZMM registers", 16, 4 * 16 * chains * 4, []string{"AVX512F", "AVX512_BF16"}, 64 * (chains + 2), dpbf16Loop},
+	{"dpbf16", "bf16 pair products of ZMM registers", 16, 4 * 16 * chains * 4, []string{"AVX512F", "AVX512_BF16"}, 64 * (chains + 2), dotLoop("VDPBF16PS")},
+	{"dpint8", "int8 quad products of ZMM registers", 16, 8 * 16 * chains * 4, []string{"AVX512F", "AVX512VNNI"}, 64 * (chains + 2), dotLoop("VPDPBUSD")},
+	{"maddint16", "int16 pair products of ZMM registers, and their sums", 16, 4 * 16 * chains * 4, []string{"AVX512F", "AVX512BW"}, 64 * (chains + 2), pairLoop},
+	{"maddint16256", "int16 pair products of YMM registers, and their sums", 8, 4 * 8 * chains256 * 4, []string{"AVX2"}, 32 * (chains256 + 2), pairLoop},
 	{"read", "loads of whole ZMM registers", 16, 0, []string{"AVX512F"}, 0, readLoop},
 	{"read256", "loads of whole YMM registers", 8, 0, []string{"AVX2"}, 0, readLoop},
 	{"tdpbf16", "bf16 tile products, 2×2 tiles with operands from the first-level cache", 16, 2 * 32 * 32 * 32 * tileSteps, []string{"AVX512F", "AMX_TILE", "AMX_BF16"}, tileBuffer, tileLoop("TDPBF16PS")},
@@ -123,12 +126,28 @@ func fmaLoop(e *emitter) {
 	})
 }
 
-func dpbf16Loop(e *emitter) {
+// dotLoop is for an instruction that adds the products of a few steps.
+func dotLoop(name string) func(*emitter) {
+	return func(e *emitter) {
+		acc, x, y := e.registers()
+		e.times(e.arg(argTurns), func() {
+			for range 4 {
+				for _, v := range acc {
+					e.do(node(name, nil, x, y, v))
+				}
+			}
+		})
+	}
+}
+
+func pairLoop(e *emitter) {
 	acc, x, y := e.registers()
+	products := e.vec()
 	e.times(e.arg(argTurns), func() {
 		for range 4 {
 			for _, v := range acc {
-				e.do(node("VDPBF16PS", nil, x, y, v))
+				e.do(x86.VPMADDWD(x, y, products))
+				e.do(x86.VPADDD(products, v, v))
 			}
 		}
 	})

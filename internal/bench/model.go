@@ -104,13 +104,14 @@ func (m Machine) Limits(inst kernel.Inst, threads int) (rate, bandwidth float64)
 
 // ceilings names the ceiling of an instruction. The rate of a multiply-add depends on the width of
 // its registers too.
-var ceilings = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "tdpbf16ps": "tdpbf16", "tdpbssd": "tdpint8"}
+var ceilings = map[string]string{"vfmadd231ps": "fma", "vdpbf16ps": "dpbf16", "vpdpbusd": "dpint8", "vpmaddwd": "maddint16", "tdpbf16ps": "tdpbf16", "tdpbssd": "tdpint8"}
 
 func ceilingOf(i kernel.Inst) string {
-	if i.Name == "vfmadd231ps" && i.Lanes == 8 {
-		return "fma256"
+	name := ceilings[i.Name]
+	if name != "" && i.Lanes == 8 {
+		name += "256"
 	}
-	return ceilings[i.Name]
+	return name
 }
 
 // Inst returns the instruction of the program's matmuls on a target, the one with the most work.
@@ -120,11 +121,16 @@ func Inst(p *program.Program, target string) kernel.Inst {
 		return kernel.Inst{}
 	}
 	var inst kernel.Inst
-	most := int64(0)
-	for _, k := range p.Kernels {
-		if plan, ok := k.Plan(target); ok && k.Spec.Kind == kernel.Gemm && k.Spec.Flops(1) > most {
+	work := map[string]int64{}
+	for _, s := range p.Steps {
+		k := p.Kernel(s.Kernel)
+		plan, ok := k.Plan(target)
+		if !ok || k.Spec.Kind != kernel.Gemm {
+			continue
+		}
+		work[plan.Inst] += k.Spec.Flops(1)
+		if work[plan.Inst] > work[inst.Name] || inst.Name == "" {
 			inst, _ = t.Inst(plan.Inst)
-			most = k.Spec.Flops(1)
 		}
 	}
 	return inst

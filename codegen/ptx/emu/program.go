@@ -34,24 +34,16 @@ type instr struct {
 	dsts    []int32 // and writes
 	psrcs   []int32 // predicates that it reads
 
-	d, a, b, c   int32   // registers
-	pd, pq       int32   // predicates written, -1: none
-	ps           int32   // predicate read, -1: none
-	psNeg        bool    //
-	vec          []int32 // registers of a vector operand
-	vec2         []int32 //
-	off, off2    int64   // byte offsets of addresses
-	size         int     // bytes of one element
-	sign         bool    // elements are signed: loads extend them
-	space        space   //
-	target       int     // of a branch
-	n            int     // a constant of the instruction
-	flags        uint32  //
-	wg           *wgmmaInstr
-	cmp          func(a, b uint64) bool
-	lane3        func(a, b, c uint64) uint64
-	float        bool
-	multi, cache int32 // registers of optional operands, -1: none
+	d, a, b, c int32   // registers, -1: none
+	pd, pq     int32   // predicates written, -1: none
+	ps         int32   // predicate read, -1: none
+	psNeg      bool    // and negated
+	vec        []int32 // registers of a vector operand
+	off, off2  int64   // byte offsets of addresses
+	size       int     // bytes of one element
+	target     int     // of a branch
+	n          int     // a constant of the instruction
+	wg         *wgmmaInstr
 }
 
 // Kernel is an entry of a module, decoded.
@@ -159,7 +151,7 @@ func (d *decoder) statement(i int) {
 	d.st = &d.e.code[i]
 	d.in = &d.k.code[i]
 	d.mods = d.st.op[1:]
-	*d.in = instr{line: d.st.line, guard: -1, d: -1, a: -1, b: -1, c: -1, pd: -1, pq: -1, ps: -1, multi: -1, cache: -1}
+	*d.in = instr{line: d.st.line, guard: -1, d: -1, a: -1, b: -1, c: -1, pd: -1, pq: -1, ps: -1}
 	if d.st.guard != "" {
 		d.in.guard = int(d.pred(d.st.guard))
 		d.in.neg = d.st.neg

@@ -37,11 +37,6 @@ type clocks struct{ clock, proxy vclock }
 
 func newClocks(n int) clocks { return clocks{make(vclock, n), make(vclock, n)} }
 
-func (c *clocks) reset() {
-	clear(c.clock)
-	clear(c.proxy)
-}
-
 // barrierEntities is how many mbarriers of a CTA have an entity of their own; beyond, they share.
 const barrierEntities = 32
 
@@ -51,10 +46,10 @@ func entitiesPerCTA(warps int) int { return 3*warps + (warps+3)&^3 + barrierEnti
 
 func (c *cta) entity(n int) int { return c.rank*entitiesPerCTA(len(c.warps)) + n }
 
-func (w *warp) ent() int      { return w.cta.entity(w.index) }
-func (w *warp) bulkEnt() int  { return w.cta.entity(len(w.cta.warps) + w.index) }
-func (w *warp) copyEnt() int  { return w.cta.entity(2*len(w.cta.warps) + w.index) }
-func (g *warpgroup) ent() int { return g.cta.entity(3*len(g.cta.warps) + 4*g.index) }
+func (w *warp) ent() int       { return w.cta.entity(w.index) }
+func (w *warp) bulkEnt() int   { return w.cta.entity(len(w.cta.warps) + w.index) }
+func (w *warp) copyEnt() int   { return w.cta.entity(2*len(w.cta.warps) + w.index) }
+func (wg *warpgroup) ent() int { return wg.cta.entity(3*len(wg.cta.warps) + 4*wg.index) }
 
 func (c *cta) barrierEnt(n int) int {
 	return c.entity(entitiesPerCTA(len(c.warps)) - barrierEntities + n%barrierEntities)

@@ -13,7 +13,7 @@ type Machine struct {
 	// loads, and operations in all.
 	Vector, Loads, Issue int
 	// Chain is the cycles from one accumulation to the next into the same register, of FMLA and
-	// of BFMMLA.
+	// SDOT, MatrixChain of BFMMLA and SMMLA.
 	Chain, MatrixChain int
 	// Line is the cycles of a cache line from the second level: twice what the guides give, since
 	// the other factor and the prefetcher want some.
@@ -46,8 +46,9 @@ func machines(names ...string) []Machine {
 	return out
 }
 
-// Tile is the work of 4 steps of K of a register tile.
+// Tile is the work of a few steps of K of a register tile.
 type Tile struct {
+	Steps int
 	// MACs are multiply-accumulate instructions, Vector the others of the vector unit, Loads
 	// vector loads, Lines cache lines of the panel.
 	MACs, Vector, Loads, Lines int
@@ -58,19 +59,22 @@ type Tile struct {
 // TileOf returns the tile that the instruction works with for so many rows, on targets whose
 // vectors have 4 lanes.
 func (i Inst) TileOf(weight ir.DType, rows int) Tile {
-	w := i.TileVectors(weight, rows)
+	w, steps := i.TileVectors(weight, rows), 4
 	lines := (w + 3) / 4 // of one row of the panel
+	if weight == ir.I8 {
+		steps = 16 / max(1, i.Rows) // a vector of the left factor
+	}
 	switch {
 	case i.Rows > 1:
 		pairs := (rows + 1) / 2
-		if weight != ir.BF16 {
-			return Tile{MACs: 2 * pairs * w, Loads: pairs + 2*w, Lines: w / 2, Chained: 1}
+		if weight == 0 {
+			return Tile{Steps: steps, MACs: 2 * pairs * w, Loads: pairs + 2*w, Lines: w / 2, Chained: 1}
 		}
-		return Tile{MACs: 2 * pairs * w, Vector: 2 * w, Loads: pairs + 2*w, Lines: 2 * lines, Chained: 1}
+		return Tile{Steps: steps, MACs: 2 * pairs * w, Vector: 2 * w, Loads: pairs + 2*w, Lines: 2 * lines, Chained: 1}
 	case weight == ir.BF16:
-		return Tile{MACs: 4 * rows * w, Vector: 4 * w, Loads: rows + 2*w, Lines: 2 * lines, Chained: 4}
+		return Tile{Steps: steps, MACs: 4 * rows * w, Vector: 4 * w, Loads: rows + 2*w, Lines: 2 * lines, Chained: 4}
 	}
-	return Tile{MACs: 4 * rows * w, Loads: rows + 4*w, Lines: 4 * lines, Chained: 4}
+	return Tile{Steps: steps, MACs: 4 * rows * w, Loads: rows + 4*w, Lines: 4 * lines, Chained: 4}
 }
 
 // Cycles returns what the machine takes for a tile: as long as its most loaded resource, and a
@@ -105,8 +109,8 @@ func (m Machine) tileCost(s Spec, i Inst, rows int) float64 {
 	}
 	t, w := i.TileOf(s.Weight, rows), i.TileVectors(s.Weight, rows)
 	cycles := m.Cycles(t, chain) + smallTile
-	if s.Kind == Gemm && sharing(units, 4*s.KPad()*max(1, i.Rows), m.SetBytes) > m.Ways {
+	if s.Kind == Gemm && sharing(units, i.rowBytes(s)*max(1, i.Rows), m.SetBytes) > m.Ways {
 		cycles *= 1.3
 	}
-	return cycles * float64(m.Vector) / float64(4*rows*w)
+	return cycles * float64(m.Vector) / float64(t.Steps*rows*w)
 }

@@ -9,7 +9,7 @@ import (
 
 // TestMachines: every name of a target's list is in the table, with a source.
 func TestMachines(t *testing.T) {
-	for _, name := range []string{"arm64/bf16", "arm64/neon"} {
+	for _, name := range []string{"arm64/bf16", "arm64/dotprod", "arm64/neon"} {
 		target, _ := LookupTarget(name)
 		if len(target.Machines) != 3 {
 			t.Errorf("%s has %d machines, want 3", name, len(target.Machines))
@@ -18,7 +18,7 @@ func TestMachines(t *testing.T) {
 			if m.Source == "" || m.Vector*m.Loads*m.Issue*m.Chain*m.Line*m.SetBytes*m.Ways == 0 {
 				t.Errorf("%s: incomplete: %+v", name, m)
 			}
-			if len(target.Features) > 0 && m.MatrixChain == 0 {
+			if target.Insts[0].Rows > 1 && m.MatrixChain == 0 {
 				t.Errorf("%s: %s has no latency of BFMMLA", name, m.Name)
 			}
 		}

@@ -59,12 +59,17 @@ type Kernel struct {
 func (k Kernel) RowBytes() int {
 	t, _ := LookupTarget(k.Plan.Target)
 	i, _ := t.Inst(k.Plan.Inst)
-	if k.Spec.Math == ir.I8 {
-		return CodesAt + i.CodeBytes*k.Spec.KPad()
+	return i.rowBytes(k.Spec)
+}
+
+// rowBytes is RowBytes of a kernel with the instruction.
+func (i Inst) rowBytes(s Spec) int {
+	if s.Math == ir.I8 {
+		return CodesAt + i.CodeBytes*s.KPad()
 	}
 	size := ir.F32.Size()
 	if i.Tile > 0 {
 		size = ir.BF16.Size()
 	}
-	return size*k.Spec.KPad() + i.RowGap
+	return size*s.KPad() + i.RowGap
 }

@@ -17,7 +17,8 @@ const LeastMagnitude = 0x1p-100
 
 // A packed row of codes begins with its scale, f32; at OffsetAt comes −128 times the sum of its
 // codes, i32, which undoes the offset of an instruction that takes weights as unsigned: Σ a·(w+128)
-// − 128·Σ a = Σ a·w. At CodesAt come KPad codes, or as many i16 in the order of an instruction.
+// − 128·Σ a = Σ a·w (others may leave it out). At CodesAt come KPad codes, or as many i16 in the order
+// of an instruction. Where rows lie in pairs (Inst.Rows), their headers do as well.
 const (
 	OffsetAt = 4
 	CodesAt  = 64

@@ -20,7 +20,7 @@ type Inst struct {
 	// packed as bf16.
 	Pairs bool
 	// Rows is the number of rows that the instruction multiplies, 0 for one. Packed rows of such an
-	// instruction lie interleaved, 4 steps of K at a time, as bf16.
+	// instruction lie interleaved, 8 bytes at a time: 4 steps of K as bf16, or 8 codes.
 	Rows int
 	// Mul returns acc + a·b as the instruction rounds it. All values are f32.
 	Mul func(acc, a, b float32) float32
@@ -33,6 +33,9 @@ type Inst struct {
 	Steps int
 	// CodeBytes is the size of a packed code, of an instruction that multiplies i8.
 	CodeBytes int
+	// Unsigned: the instruction takes the codes of weights as unsigned, so that packed rows have an
+	// offset (quantize.go).
+	Unsigned bool
 	// RowGap is what packed rows are further apart than their elements take, in bytes. It keeps the
 	// rows of a tile from lying in few sets of the first-level cache.
 	RowGap int
@@ -51,6 +54,9 @@ type Target struct {
 	// Avoid are traits of CPUs, by the names of package rt, on which the tier is not chosen by
 	// itself because the next one is faster.
 	Avoid []string
+	// Only is the arithmetic of the packages that have the tier, 0 for all: in others its code would
+	// be that of the next tier.
+	Only ir.DType
 	// Registers is the number of vector registers; a register tile, the operands it is
 	// multiplied with and the constants must fit.
 	Registers int
@@ -86,7 +92,7 @@ var targets = []Target{
 		Insts: []Inst{
 			{Name: "tdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Tile: 16, Mul: fused, Sum: tileSum, Steps: 32, RowGap: cacheLine, CallMACs: tileMACs},
 			{Name: "tdpbssd", Lanes: 16, Math: codes, CodeBytes: 1, Tile: 16, Mul: fused, CallMACs: tileMACs},
-			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Unsigned: true, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -100,7 +106,7 @@ var targets = []Target{
 		Registers: 32,
 		Insts: []Inst{
 			{Name: "vdpbf16ps", Lanes: 16, Math: []ir.DType{ir.BF16}, Pairs: true, Mul: fused},
-			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Mul: fused},
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Unsigned: true, Mul: fused},
 			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
@@ -133,15 +139,31 @@ var targets = []Target{
 	{
 		Name:      "arm64/bf16",
 		GOARCH:    "arm64",
-		Features:  []string{"FEAT_BF16"},
+		Features:  []string{"FEAT_BF16", "FEAT_I8MM", "FEAT_DotProd"},
 		Registers: vectors128,
 		Insts: []Inst{
 			{Name: "bfmmla", Lanes: 4, Math: []ir.DType{ir.BF16}, Rows: 2, Mul: fused, Sum: bfQuad, Steps: 4},
+			{Name: "smmla", Lanes: 4, Math: codes, Rows: 2, CodeBytes: 1, Mul: fused},
+			{Name: "sdot", Lanes: 4, Math: codes, CodeBytes: 1, Mul: fused},
 			{Name: "fmla", Lanes: 4, Math: both, Mul: fused},
 		},
 		MaxMicroM: 12,
 		L2:        1 << 19,
 		Machines:  machines("Neoverse V1", "Neoverse V2", "Apple M2"),
+	},
+	{
+		Name:      "arm64/dotprod",
+		GOARCH:    "arm64",
+		Features:  []string{"FEAT_DotProd"},
+		Only:      ir.I8,
+		Registers: vectors128,
+		Insts: []Inst{
+			{Name: "sdot", Lanes: 4, Math: codes, CodeBytes: 1, Mul: fused},
+			{Name: "fmla", Lanes: 4, Math: both, Mul: fused},
+		},
+		MaxMicroM: 8,
+		L2:        1 << 19,
+		Machines:  machines("Cortex-A76", "Neoverse N1", "Apple M1"),
 	},
 	{
 		Name:      "arm64/neon",
@@ -195,6 +217,9 @@ func Targets() []string {
 func (t *Target) Multiplies(d ir.DType) bool {
 	return slices.ContainsFunc(t.Insts, func(i Inst) bool { return slices.Contains(i.Math, d) })
 }
+
+// Serves reports whether packages whose arithmetic is d have the tier.
+func (t *Target) Serves(d ir.DType) bool { return t.Multiplies(d) && (t.Only == 0 || t.Only == d) }
 
 // Inst returns the instruction of that name.
 func (t *Target) Inst(name string) (Inst, bool) {

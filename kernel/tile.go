@@ -32,7 +32,7 @@ func (i Inst) TileVectors(weight ir.DType, rows int) int {
 func (i Inst) tileRegisters(weight ir.DType, rows, vectors int) int {
 	if i.Rows > 1 {
 		pairs := (rows + 1) / 2
-		if weight != ir.BF16 {
+		if weight == 0 {
 			return 2*pairs*vectors + pairs + 2
 		}
 		left := pairs

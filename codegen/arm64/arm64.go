@@ -1,8 +1,9 @@
-// Package arm64 emits kernels for 64-bit Arm in Go assembly: NEON, and BF16 where a tier has it.
+// Package arm64 emits kernels for 64-bit Arm in Go assembly: NEON, and the products of bf16 and of
+// 8-bit integers that a tier has.
 //
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
-// attention.go, rowwise.go and gather.go; they share the register tile of product.go, the
-// conversions of convert.go and the exponential of exp.go. emit.go has the small vocabulary in
+// attention.go, rowwise.go and gather.go; they share the register tile of product.go, the codes of
+// 8 bits of codes.go, the conversions of convert.go and the exponential of exp.go. emit.go has the small vocabulary in
 // which all of them are written: registers from a pool, no spilling, one method per instruction.
 // insts.go is the table of vector instructions, encode.go turns a row into its word.
 //
@@ -25,7 +26,11 @@ var _ codegen.Backend = (*Backend)(nil)
 // New returns the backend of the tier "arm64/neon", which every 64-bit Arm processor runs.
 func New() *Backend { return newTier("arm64/neon") }
 
-// NewBF16 returns the backend of the tier "arm64/bf16", which multiplies bf16 by BFMMLA.
+// NewDotProd returns the backend of the tier "arm64/dotprod", which multiplies codes by SDOT.
+func NewDotProd() *Backend { return newTier("arm64/dotprod") }
+
+// NewBF16 returns the backend of the tier "arm64/bf16", which multiplies bf16 by BFMMLA and codes by
+// SMMLA or SDOT.
 func NewBF16() *Backend { return newTier("arm64/bf16") }
 
 func newTier(name string) *Backend {

@@ -33,6 +33,7 @@ func TestConformance(t *testing.T) {
 		cpu     string
 	}{
 		{New(), "cortex-a53"},
+		{NewDotProd(), "cortex-a76"},
 		{NewBF16(), "max,sve=off"},
 	} {
 		t.Run(tier.backend.Target().Name, func(t *testing.T) {
@@ -45,11 +46,16 @@ func TestConformance(t *testing.T) {
 func TestFeatures(t *testing.T) {
 	bf16 := kernel.Spec{Kind: kernel.Gemm, In: ir.BF16, Out: ir.F32, Math: ir.BF16, Weight: ir.BF16, N: 64, K: 64}
 	f32 := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.F32, Weight: ir.F32, N: 64, K: 64}
+	codes := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.F32, Math: ir.I8, Weight: ir.I8, N: 64, K: 64}
 	for _, tt := range []struct {
 		b    *Backend
 		s    kernel.Spec
 		want string
-	}{{New(), f32, "[]"}, {New(), bf16, "[]"}, {NewBF16(), f32, "[]"}, {NewBF16(), bf16, "[FEAT_BF16]"}} {
+	}{
+		{New(), f32, "[]"}, {New(), bf16, "[]"},
+		{NewDotProd(), f32, "[]"}, {NewDotProd(), bf16, "[]"}, {NewDotProd(), codes, "[FEAT_DotProd]"},
+		{NewBF16(), f32, "[]"}, {NewBF16(), bf16, "[FEAT_BF16]"}, {NewBF16(), codes, "[FEAT_I8MM]"},
+	} {
 		p, _ := kernel.Choose(tt.s, tt.b.Target().Name)
 		u, err := tt.b.Emit("k", kernel.Kernel{Spec: tt.s, Plan: p})
 		if err != nil || fmt.Sprint(u.Features) != tt.want {

@@ -6,8 +6,8 @@ import (
 	"github.com/bertc/bertc/ir"
 )
 
-// This file owns the conversions between f32 registers and f32 or bf16 memory, and sums and
-// maxima over the lanes of a vector.
+// This file owns the conversions between f32 registers and f32 or bf16 memory (those of codes of 8
+// bits are in codes.go), and sums and maxima over the lanes of a vector.
 
 // bf16Feature is the CPU feature of the bf16 instructions.
 const bf16Feature = "FEAT_BF16"
@@ -29,6 +29,10 @@ func (e *emitter) load(d ir.DType, x vec, base gpr, off, count int, t vec) {
 		default:
 			e.ldrQ(x, base, off)
 		}
+		return
+	}
+	if d == ir.I8 {
+		e.loadCodes(x, base, off, count, t)
 		return
 	}
 	switch count {

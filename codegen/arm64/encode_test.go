@@ -19,6 +19,7 @@ var pinned = map[string]uint32{
 	"FMLA":   0x4e3ece23, // fmla v3.4s, v17.4s, v30.4s
 	"FMLS":   0x4ebece23, // fmls v3.4s, v17.4s, v30.4s
 	"FMLAe":  0x4fbe1a23, // fmla v3.4s, v17.4s, v30.s[3]
+	"FMULe":  0x4fbe9a23, // fmul v3.4s, v17.4s, v30.s[3]
 	"FADD":   0x4e3ed623, // fadd v3.4s, v17.4s, v30.4s
 	"FSUB":   0x4ebed623, // fsub v3.4s, v17.4s, v30.4s
 	"FMUL":   0x6e3ede23, // fmul v3.4s, v17.4s, v30.4s
@@ -28,12 +29,15 @@ var pinned = map[string]uint32{
 	"FADDP":  0x6e3ed623, // faddp v3.4s, v17.4s, v30.4s
 	"FMAXP":  0x6e3ef623, // fmaxp v3.4s, v17.4s, v30.4s
 	"FCMEQ":  0x4e3ee623, // fcmeq v3.4s, v17.4s, v30.4s
+	"FABS":   0x4ea0fa23, // fabs v3.4s, v17.4s
 	"FNEG":   0x6ea0fa23, // fneg v3.4s, v17.4s
 	"FSQRT":  0x6ea1fa23, // fsqrt v3.4s, v17.4s
 	"FCVTNS": 0x4e21aa23, // fcvtns v3.4s, v17.4s
 	"SCVTF":  0x4e21da23, // scvtf v3.4s, v17.4s
 	"ADD":    0x4ebe8623, // add v3.4s, v17.4s, v30.4s
 	"SUB":    0x6ebe8623, // sub v3.4s, v17.4s, v30.4s
+	"UMAX":   0x6ebe6623, // umax v3.4s, v17.4s, v30.4s
+	"UMAXP":  0x6ebea623, // umaxp v3.4s, v17.4s, v30.4s
 	"AND":    0x4e3e1e23, // and v3.16b, v17.16b, v30.16b
 	"ORR":    0x4ebe1e23, // orr v3.16b, v17.16b, v30.16b
 	"BSL":    0x6e7e1e23, // bsl v3.16b, v17.16b, v30.16b
@@ -42,11 +46,18 @@ var pinned = map[string]uint32{
 	"SSHR":   0x4f200623, // sshr v3.4s, v17.4s, #32
 	"SHLL":   0x2e613a23, // shll v3.4s, v17.4h, #16
 	"SHRN":   0x0f108623, // shrn v3.4h, v17.4s, #16
+	"SXTLb":  0x0f08a623, // sxtl v3.8h, v17.8b
+	"SXTLh":  0x0f10a623, // sxtl v3.4s, v17.4h
+	"XTNs":   0x0e612a23, // xtn v3.4h, v17.4s
+	"XTNh":   0x0e212a23, // xtn v3.8b, v17.8h
+	"SDOTe":  0x4fbeea23, // sdot v3.4s, v17.16b, v30.4b[3]
+	"SMMLA":  0x4e9ea623, // smmla v3.4s, v17.16b, v30.16b
 	"BFCVTN": 0x0ea16a23, // bfcvtn v3.4h, v17.4s
 	"BFMMLA": 0x6e5eee23, // bfmmla v3.4s, v17.8h, v30.8h
 	"ZERO":   0x6f00e403, // movi v3.2d, #0
 	"DUPs1":  0x5e0c0623, // mov s3, v17.s[1]
 	"DUPd1":  0x5e180623, // mov d3, v17.d[1]
+	"ZIP1h":  0x4e5e3a23, // zip1 v3.8h, v17.8h, v30.8h
 	"ZIP1s":  0x4e9e3a23, // zip1 v3.4s, v17.4s, v30.4s
 	"ZIP2s":  0x4e9e7a23, // zip2 v3.4s, v17.4s, v30.4s
 	"ZIP1d":  0x4ede3a23, // zip1 v3.2d, v17.2d, v30.2d
@@ -55,6 +66,7 @@ var pinned = map[string]uint32{
 	"LDRd":   0xfd7ffe23, // ldr d3, [x17, #32760]
 	"LDRs":   0xbd7ffe23, // ldr s3, [x17, #16380]
 	"LDRh":   0x7d7ffe23, // ldr h3, [x17, #8190]
+	"LDRb":   0x3d7ffe23, // ldr b3, [x17, #4095]
 	"LD1R":   0x4d40ca23, // ld1r {v3.4s}, [x17]
 	"STRq":   0x3dbffe23, // str q3, [x17, #65520]
 	"STRd":   0xfd3ffe23, // str d3, [x17, #32760]
@@ -157,8 +169,8 @@ func assemble(t *testing.T, text string) []uint32 {
 		t.Fatal(err)
 	}
 	for _, tools := range [][2][]string{
-		{{"aarch64-linux-gnu-as", "-march=armv8.2-a+bf16", "-o", object, source}, {"aarch64-linux-gnu-objcopy", "-O", "binary", "-j", ".text", object, raw}},
-		{{"llvm-mc", "-triple=aarch64", "-mattr=+bf16", "-filetype=obj", "-o", object, source}, {"llvm-objcopy", "-O", "binary", "-j", ".text", object, raw}},
+		{{"aarch64-linux-gnu-as", "-march=armv8.2-a+bf16+i8mm+dotprod", "-o", object, source}, {"aarch64-linux-gnu-objcopy", "-O", "binary", "-j", ".text", object, raw}},
+		{{"llvm-mc", "-triple=aarch64", "-mattr=+bf16,+i8mm,+dotprod", "-filetype=obj", "-o", object, source}, {"llvm-objcopy", "-O", "binary", "-j", ".text", object, raw}},
 	} {
 		if _, err := exec.LookPath(tools[0][0]); err != nil {
 			continue

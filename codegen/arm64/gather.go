@@ -19,6 +19,7 @@ type gathering struct {
 	row, dst gpr // current row of the table, of the result
 	posRow   gpr // with Spec.Positions
 	x, t     vec
+	scale    vec // of the row of a table of codes
 	pieces   [4]vec
 	round    *rounder
 }
@@ -28,6 +29,9 @@ func gather(e *emitter, k kernel.Kernel) {
 	s := k.Spec
 	g := &gathering{emitter: e, spec: s, row: e.gp("row"), dst: e.arg("dst", unsafe.Offsetof(gatherArgs.Dst)),
 		x: e.v("x"), t: e.v("t"), pieces: [4]vec(e.vs(4, "piece")), round: e.newRounder(s.Out == ir.BF16)}
+	if s.Weight == ir.I8 {
+		g.scale = e.v("scale")
+	}
 	index, pos := e.arg("index", unsafe.Offsetof(gatherArgs.Index)), e.gp("pos")
 	if s.Positions {
 		g.posRow = e.gp("posRow")
@@ -39,8 +43,8 @@ func gather(e *emitter, k kernel.Kernel) {
 		body = g.rowMajor
 	case s.Table == panel && s.Weight == ir.F32:
 		body = g.panelF32
-	case s.Table == panel && s.Weight == ir.BF16:
-		body = g.panelBF16
+	case s.Table == panel:
+		body = g.panelBlocks
 	default:
 		e.fail("no gather from a %s table of layout %s", s.Weight, s.Table)
 		return
@@ -55,6 +59,11 @@ func gather(e *emitter, k kernel.Kernel) {
 		}
 		e.ldInt32(number, index)
 		e.addi(index, index, 4)
+		if s.Weight == ir.I8 {
+			e.argTo(g.row, unsafe.Offsetof(gatherArgs.WScale))
+			e.plusMul(g.row, g.row, number, 4)
+			e.ld1r(g.scale, g.row)
+		}
 		e.argTo(g.row, unsafe.Offsetof(gatherArgs.Table))
 		body(number)
 		e.scope(func() { e.add(g.dst, g.dst, e.arg("stride", unsafe.Offsetof(gatherArgs.DstStride))) })
@@ -71,8 +80,11 @@ func (g *gathering) streams(size int) []stream {
 	return s
 }
 
-// finish adds the position row to x and stores it.
+// finish scales codes, adds the position row to x and stores it.
 func (g *gathering) finish(at, count int) {
+	if g.spec.Weight == ir.I8 {
+		g.fmul(g.x, g.x, g.scale)
+	}
 	if g.spec.Positions {
 		g.load(ir.F32, g.t, g.posRow, at, count, g.pieces[0])
 		g.fadd(g.x, g.x, g.t)
@@ -120,9 +132,12 @@ func (g *gathering) panelF32(number gpr) {
 	})
 }
 
-// panelBF16 reads a row whose pairs of elements are pairBytes apart, in blocks of blockK elements
-// that are two half blocks apart. The panel is padded to whole blocks, so all pairs exist.
-func (g *gathering) panelBF16(number gpr) {
+// panelBlocks reads a row whose pairs of elements, of codes quads, are pairBytes apart, in blocks of
+// blockPairs of them that are two half blocks apart. The panel is padded to whole blocks, so all
+// pairs exist.
+func (g *gathering) panelBlocks(number gpr) {
+	steps := 4 / g.spec.Weight.Size() // in a pair or quad
+	blockK := blockPairs * steps
 	g.panelRow(number)
 	low := g.label("low")
 	g.cmpi(number, kernel.PanelN/2)
@@ -131,7 +146,12 @@ func (g *gathering) panelBF16(number gpr) {
 	g.bind(low)
 	block := func(n int) {
 		// The row moves by a half block here, by another one below.
-		g.vectors(n, 2, g.streams(pairBytes/2), func(at, _, count int) {
+		g.vectors(n, 2, g.streams(pairBytes/steps), func(at, _, count int) {
+			if g.spec.Weight == ir.I8 {
+				g.loadCodes(g.x, g.row, at/4*pairBytes, 4, g.t)
+				g.finish(at, count)
+				return
+			}
 			p := g.pieces
 			g.ldrS(p[0], g.row, at/2*pairBytes)
 			g.ldrS(p[1], g.row, (at/2+1)*pairBytes)

@@ -31,7 +31,7 @@ type gemm struct {
 // from the second-level cache, where the packed rows are too.
 func gemmBlock(e *emitter, k kernel.Kernel) {
 	s := k.Spec
-	g := &gemm{emitter: e, spec: s, groupBytes: s.Group() * panelBytes, tile: e.newProduct(k, 4*s.KPad()),
+	g := &gemm{emitter: e, spec: s, groupBytes: s.Group() * panelBytes, tile: e.newProduct(k, k.RowBytes()),
 		panel: e.gp("panel"), panels: e.gp("panels"), row: e.gp("row"), height: e.gp("height")}
 	e.movi(g.panel, 0)
 	groups, tiles := e.label("group"), e.label("rows")
@@ -98,13 +98,16 @@ func (g *gemm) products() {
 	}
 	e.mov(n, g.panels)
 	e.argTo(t.a, unsafe.Offsetof(gemmArgs.A))
-	e.plusMul(t.a, t.a, g.row, 4*s.KPad())
+	e.plusMul(t.a, t.a, g.row, g.tile.aStride)
 	e.argTo(t.b, unsafe.Offsetof(gemmArgs.B))
 	e.plusMul(t.b, t.b, g.panel, s.PanelBytes())
 	e.argTo(t.c, unsafe.Offsetof(gemmArgs.Tile))
 	if t.hasBias {
 		t.bias = e.arg("bias", unsafe.Offsetof(gemmArgs.Bias))
 		e.plusMul(t.bias, t.bias, g.panel, panelBytes)
+	}
+	if s.Math == ir.I8 {
+		t.scales = g.scalesAt
 	}
 	e.times(n, func() {
 		g.tile.emit(h, t)

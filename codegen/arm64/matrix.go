@@ -1,14 +1,26 @@
 package arm64
 
-import "github.com/bertc/bertc/kernel"
+import (
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
+)
 
 // This file owns the part of the register tile that BFMMLA does: it multiplies two rows of 4
 // steps of K by two columns of 4 steps. Packed rows lie in pairs, so that one load has both. The
 // panels have pairs of steps for single columns, and two loads and two ZIPs make of them the right
 // factors of 4 columns: the loop spends one ZIP for every 2 columns and 4 steps, whatever the
-// number of rows.
+// number of rows. SMMLA is the same with codes, twice as many steps in as many bytes.
 
-// quadMatrix emits 4 steps of K, the q-th of the turn, for the vectors from first on.
+// multiply adds a product of the matrix instruction.
+func (p *product) multiply(acc, a, b vec) {
+	if p.weight == ir.I8 {
+		p.e.smmla(acc, a, b)
+		return
+	}
+	p.e.bfmmla(acc, a, b)
+}
+
+// quadMatrix emits 4 steps of K, of codes 8, the q-th of the turn, for the vectors from first on.
 func (p *product) quadMatrix(q, first, vectors int) {
 	e := p.e
 	loadRow := func(r int) { e.ldrQ(p.a[r%len(p.a)], p.from[r], 16*q) }
@@ -34,7 +46,7 @@ func (p *product) quadMatrix(q, first, vectors int) {
 				loadRow(r)
 			}
 			for i, c := range columns {
-				e.bfmmla(p.at(r, first+v+i/2)[i%2], p.a[r%len(p.a)], b[c])
+				p.multiply(p.at(r, first+v+i/2)[i%2], p.a[r%len(p.a)], b[c])
 			}
 		}
 	}
@@ -98,8 +110,8 @@ func (p *product) beginMatrix(t tile) {
 	})
 }
 
-// finishMatrix adds the bias and writes the accumulators, the second row before the first, which
-// may be at the same address.
+// finishMatrix makes f32 of sums of codes, adds the bias and writes the accumulators, the second row
+// before the first, which may be at the same address.
 func (p *product) finishMatrix(t tile) {
 	e := p.e
 	p.eachPair(t, func(r int, first, second gpr) {
@@ -107,6 +119,13 @@ func (p *product) finishMatrix(t tile) {
 			acc, rows := p.at(r, v), p.b[:2]
 			e.zip1d(rows[0], acc[0], acc[1])
 			e.zip2d(rows[1], acc[0], acc[1])
+			if p.weight == ir.I8 {
+				columns, header := p.b[3], p.b[4] // of both rows, 8 bytes each
+				e.ldrQ(columns, p.right, 16*v)
+				e.ldrQ(header, p.from[r], 0)
+				e.scale(rows[0], columns, header.s(0))
+				e.scale(rows[1], columns, header.s(2))
+			}
 			if t.hasBias {
 				e.ldrQ(p.b[2], t.bias, 16*v)
 				e.fadd(rows[0], rows[0], p.b[2])

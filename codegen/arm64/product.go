@@ -13,21 +13,22 @@ import (
 const panelBytes = 4 * kernel.PanelN
 
 // A block of a bf16 panel is 32 steps of K: 16 pairs of them × 16 columns, then the same pairs ×
-// the other 16 columns.
+// the other 16 columns. A block of a panel of codes has quads of steps in the place of pairs.
 const (
-	blockK    = 32
-	pairBytes = 64
-	halfBlock = blockK / 2 * pairBytes
+	blockPairs = 16
+	pairBytes  = 64
+	halfBlock  = blockPairs * pairBytes
 )
 
-// turnK is the number of steps of K of one turn of the loop over a block.
-const turnK = 8
+// turnPairs is the number of pairs of one turn of the loop over a half block.
+const turnPairs = 4
 
 // product is the register tile of a function.
 type product struct {
 	e       *emitter
 	inst    kernel.Inst
 	weight  ir.DType // of the panels; 0 for those that attention packs
+	blocks  bool     // they consist of blocks: those of bf16, and of codes
 	rows    int      // at most so many
 	aStride int      // bytes from one row of the left factor to the next
 
@@ -50,7 +51,8 @@ func instOf(k kernel.Kernel) kernel.Inst {
 
 // newProduct returns the register tile of a plan.
 func (e *emitter) newProduct(k kernel.Kernel, aStride int) *product {
-	return &product{e: e, inst: instOf(k), weight: k.Spec.Weight, rows: k.Plan.MicroM, aStride: aStride}
+	w := k.Spec.Weight
+	return &product{e: e, inst: instOf(k), weight: w, blocks: w == ir.BF16 || w == ir.I8, rows: k.Plan.MicroM, aStride: aStride}
 }
 
 // unit is the number of rows that one left register holds: the matrix instruction multiplies
@@ -74,11 +76,13 @@ type tile struct {
 	hasBias bool
 	exact   bool // c ends where its rows end
 	rows    gpr  // how many they are, if exact
+	// scales sets a register to the address of the scales of the columns at c, if the factors are codes.
+	scales func(d, c gpr)
 }
 
 // quads reports whether the panels are quads (see matrix.go). Those of attention are, for the
 // matrix instruction, and f32 otherwise.
-func (p *product) quads() bool { return p.unit() > 1 && p.weight != ir.BF16 }
+func (p *product) quads() bool { return p.unit() > 1 && !p.blocks }
 
 // emit emits t once for every height of the tile, and jumps to the one that the register h holds,
 // in units of rows.
@@ -114,7 +118,7 @@ func (p *product) height(h int, t tile) {
 	switch {
 	case p.quads():
 		limit = quadBytes
-	case p.weight == ir.BF16:
+	case p.blocks:
 		limit = 2 * halfBlock
 	}
 	subs := e.label("columns")
@@ -123,6 +127,9 @@ func (p *product) height(h int, t tile) {
 		e.bind(subs)
 	}
 	e.mov(p.from[0], t.a)
+	if p.weight == ir.I8 {
+		e.addi(p.from[0], t.a, kernel.CodesAt*p.unit())
+	}
 	for i := range p.from[1:] {
 		e.addi(p.from[i+1], p.from[i], p.aStride*p.unit())
 	}
@@ -132,8 +139,8 @@ func (p *product) height(h int, t tile) {
 	switch {
 	case p.quads():
 		p.sumQuads(t)
-	case p.weight == ir.BF16:
-		e.scope(func() { p.sumBF16(t.k) })
+	case p.blocks:
+		e.scope(func() { p.sumBlocks(t.k) })
 	default:
 		p.sumF32(t)
 	}
@@ -147,13 +154,13 @@ func (p *product) height(h int, t tile) {
 	e.branch("LT", subs)
 }
 
-// nextColumns moves column on. A bf16 panel has its columns 16 and up half a block away.
+// nextColumns moves column on. A panel of blocks has its columns 16 and up half a block away.
 func (p *product) nextColumns(column gpr) {
 	e := p.e
 	switch {
 	case p.quads():
 		e.addi(column, column, 32*p.w)
-	case p.weight != ir.BF16:
+	case !p.blocks:
 		e.addi(column, column, 16*p.w)
 	case p.w == 4:
 		e.addi(column, column, halfBlock)
@@ -235,10 +242,16 @@ func (p *product) eachRow(t tile, body func(r int, row gpr)) {
 	})
 }
 
-// finish adds the bias and writes the accumulators.
+// finish makes f32 of sums of codes, adds the bias and writes the accumulators.
 func (p *product) finish(t tile) {
 	e := p.e
+	if p.weight == ir.I8 {
+		p.headers(t)
+	}
 	if p.unit() == 1 {
+		if p.weight == ir.I8 {
+			p.scaleRows()
+		}
 		if t.hasBias {
 			for v := range p.w {
 				e.ldrQ(p.b[0], t.bias, 16*v)
@@ -340,27 +353,34 @@ func log2(n int) int {
 	return l
 }
 
-// sumBF16 adds the products of a bf16 panel of k steps, whole blocks of them. It reads the panel
+// sumBlocks adds the products of a panel of k steps, whole blocks of them. It reads the panel
 // from front to back when the tile has all columns, and every other half block when it has not.
-func (p *product) sumBF16(k int) {
+func (p *product) sumBlocks(k int) {
 	e := p.e
 	blocks := e.gp("blocks")
-	e.movi(blocks, k/blockK)
+	e.movi(blocks, k*p.weight.Size()/pairBytes)
+	turnBytes := 8 * turnPairs // of a packed row, or a pair of them
+	if p.weight == ir.I8 && p.unit() == 1 {
+		turnBytes /= 2
+	}
 	half := func(first, vectors int) {
-		e.movi(p.counter, blockK/turnK)
+		e.movi(p.counter, blockPairs/turnPairs)
 		e.align()
 		e.times(p.counter, func() {
-			for q := range turnK / 4 {
-				if p.unit() > 1 {
-					p.quadMatrix(q, first, vectors)
-				} else {
-					p.quadWidened(q, first, vectors)
-				}
+			switch {
+			case p.unit() > 1:
+				p.quadMatrix(0, first, vectors)
+				p.quadMatrix(1, first, vectors)
+			case p.weight == ir.I8:
+				p.rowSteps(first, vectors)
+			default:
+				p.quadWidened(0, first, vectors)
+				p.quadWidened(1, first, vectors)
 			}
 			for _, x := range p.from {
-				e.addi(x, x, 4*turnK)
+				e.addi(x, x, turnBytes)
 			}
-			e.addi(p.right, p.right, turnK/2*pairBytes)
+			e.addi(p.right, p.right, turnPairs*pairBytes)
 		})
 	}
 	e.times(blocks, func() {
@@ -370,7 +390,7 @@ func (p *product) sumBF16(k int) {
 			return
 		}
 		for _, x := range p.from {
-			e.addi(x, x, -4*blockK)
+			e.addi(x, x, -blockPairs/turnPairs*turnBytes)
 		}
 		half(4, 4)
 	})

@@ -21,9 +21,9 @@ type rows struct {
 	gamma    gpr      // with a norm
 	beta     gpr      // with Spec.Beta
 	round    ir.DType // rounded to this before it is written
-	out      ir.DType
-	pad      int  // zeros are written from K up to this column
-	pairs    bool // of rows lie interleaved, 4 columns of bf16 at a time (see matrix.go)
+	out      ir.DType // i8: rows are quantised (codes.go)
+	pad      int      // zeros are written from K up to this column
+	pairs    bool     // of rows lie interleaved, 8 bytes at a time (see matrix.go)
 	// next moves src and dst to the next row.
 	next func()
 }
@@ -57,15 +57,18 @@ func gemmPrologue(e *emitter, k kernel.Kernel) {
 	srcStride := e.arg("srcStride", unsafe.Offsetof(gemmArgs.SrcStride))
 	r.next = func() {
 		e.add(r.src, r.src, srcStride)
-		e.addi(r.dst, r.dst, 4*s.KPad())
+		e.addi(r.dst, r.dst, k.RowBytes())
 	}
-	if instOf(k).Rows > 1 {
-		r.pairs, r.round, r.out = true, ir.F32, ir.BF16 // storing rounds
-		next := e.alternate(r.dst, 8*s.KPad())
+	if r.pairs = instOf(k).Rows > 1; r.pairs {
+		r.round, r.out = ir.F32, ir.BF16 // storing rounds
+		next := e.alternate(r.dst, 2*k.RowBytes())
 		r.next = func() {
 			e.add(r.src, r.src, srcStride)
 			next()
 		}
+	}
+	if s.Math == ir.I8 {
+		r.out = ir.I8
 	}
 	e.rows(r)
 }
@@ -130,7 +133,8 @@ func (e *emitter) rows(r rows) {
 		if s.Beta {
 			streams = append(streams, stream{r.beta, 4})
 		}
-		e.vectors(s.K, 4, streams, func(at, _, count int) {
+		// normal loads a vector and normalises it, into x.
+		normal := func(at, count int) {
 			load(at, count)
 			if s.Prologue == kernel.LayerNorm {
 				e.fsub(x, x, mean)
@@ -144,6 +148,14 @@ func (e *emitter) rows(r rows) {
 					e.fadd(x, x, t)
 				}
 			}
+		}
+		if r.out == ir.I8 {
+			e.quantize(r, streams, acc[1:], x, normal)
+			r.next()
+			return
+		}
+		e.vectors(s.K, 4, streams, func(at, _, count int) {
+			normal(at, count)
 			round.to(r.round, x)
 			e.writeColumns(r, x, r.dst, at, count, round)
 		})
@@ -161,10 +173,10 @@ func firstLanes(n int) [4]uint32 {
 	return w
 }
 
-// columnBytes is the distance of the columns of a row that is written, on average over 4.
+// columnBytes is the distance of the columns of a row that is written, on average over 8 bytes.
 func (r *rows) columnBytes() int {
 	if r.pairs {
-		return 4
+		return 2 * r.out.Size()
 	}
 	return r.out.Size()
 }

@@ -68,7 +68,7 @@ func runGemm(t testing.TB, p *program, u unitUnderTest, in kernel.GemmInput, fro
 	srcStride, dstStride, resStride := s.K*s.In.Size()+12, s.N*s.Out.Size()+8, 4*s.N+4
 	src := b.buffer(spread(s.In, in.X[from*s.K:to*s.K], s.K, srcStride))
 	rowBytes := u.RowBytes()
-	a, dst := b.space(rows*rowBytes), b.space(rows*dstStride)
+	a, dst := b.space(kernel.PairedRows.Padded(rows, s.K)[0]*rowBytes), b.space(rows*dstStride)
 	tile := b.space(4 * u.Plan.MicroM * s.Group() * kernel.PanelN)
 	w := b.floats(s.Weight, in.W)
 	gamma, beta, bias := b.floats(ir.F32, in.Gamma), b.floats(ir.F32, in.Beta), b.floats(ir.F32, in.Bias)
@@ -146,13 +146,17 @@ func packedFloats(t testing.TB, content []byte, k kernel.Kernel, rows int) []flo
 }
 
 // packedCodes returns packed codes with their scales, and reports an offset that is not −128 times
-// the sum of the codes.
+// the sum of the codes where the instruction has a use for it.
 func packedCodes(t testing.TB, content []byte, k kernel.Kernel, rows int) kernel.Packed {
 	target, _ := kernel.LookupTarget(k.Plan.Target)
 	inst, _ := target.Inst(k.Plan.Inst)
 	var p kernel.Packed
 	for r := range rows {
 		row := content[r*k.RowBytes() : (r+1)*k.RowBytes()]
+		if inst.Rows > 1 {
+			both := content[r/2*2*k.RowBytes():][:2*k.RowBytes()]
+			row = kernel.Unpack("[m/2][b/8][m2][b8]", both, 2, k.RowBytes())[r%2*k.RowBytes():][:k.RowBytes()]
+		}
 		p.Scale = append(p.Scale, decode(ir.F32, row[:4])...)
 		codes, sum := row[kernel.CodesAt:], int32(0)
 		for i := range k.Spec.KPad() {
@@ -167,7 +171,7 @@ func packedCodes(t testing.TB, content []byte, k kernel.Kernel, rows int) kernel
 			sum += int32(c)
 			p.Rows = append(p.Rows, float32(c))
 		}
-		if offset := int32(binary.LittleEndian.Uint32(row[kernel.OffsetAt:])); offset != -128*sum {
+		if offset := int32(binary.LittleEndian.Uint32(row[kernel.OffsetAt:])); inst.Unsigned && offset != -128*sum {
 			t.Errorf("row %d: offset %d, the codes add up to %d", r, offset, sum)
 		}
 	}

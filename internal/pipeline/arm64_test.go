@@ -32,6 +32,15 @@ func armRuns() []armRun {
 	return runs
 }
 
+// int8Runs are the runs of packages in int8, which the tier neon does not serve.
+func int8Runs() []armRun {
+	runs := []armRun{{"neoverse-n1", "", "dotprod"}, {"max,sve=off", "", "bf16"}}
+	if *long {
+		runs = append(runs, armRun{"cortex-a53", "", "portable"}, armRun{"cortex-a76", "", "dotprod"}, armRun{"max,sve=off", "dotprod", "dotprod"})
+	}
+	return runs
+}
+
 // forArm makes the go command build for arm64 and returns the emulator of a processor model.
 func forArm(t *testing.T, cpu string) []string {
 	t.Helper()
@@ -82,24 +91,24 @@ func buildArm(t *testing.T, dir string) *Binary {
 }
 
 // eachArmRun builds the package in dir once and starts it for every processor and tier.
-func eachArmRun(t *testing.T, dir string, body func(t *testing.T, d *Driver)) {
+func eachArmRun(t *testing.T, dir string, runs []armRun, body func(t *testing.T, d *Driver)) {
 	b := buildArm(t, dir)
-	for _, r := range armRuns() {
+	for _, r := range runs {
 		t.Run(r.cpu+" "+r.want, func(t *testing.T) { body(t, startArm(t, b, r, 1)) })
 	}
 }
 
 // TestArm64Variants holds the variants against the stored outputs, within the budgets of
-// TestVariantsF32 and TestVariantsBF16.
+// TestVariantsF32, TestVariantsBF16 and TestVariantsInt8.
 func TestArm64Variants(t *testing.T) {
-	f32, bf16 := []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"}, []string{"ln_abs_mha_bias"}
+	f32, bf16, int8 := []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"}, []string{"ln_abs_mha_bias"}, []string{"rms_rope_mqa_bias"}
 	if *long {
-		f32, bf16 = variants, f32
+		f32, bf16, int8 = variants, f32, variants
 	}
 	for _, v := range f32 {
 		t.Run(v+" f32", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
-			eachArmRun(t, compileArm(t, modelDir(t, v, "model.safetensors"), ir.F32), func(t *testing.T, d *Driver) {
+			eachArmRun(t, compileArm(t, modelDir(t, v, "model.safetensors"), ir.F32), armRuns(), func(t *testing.T, d *Driver) {
 				for _, c := range cases {
 					hidden, logits := run(t, d.Encoder(bert.MaxTokens), c)
 					for what, e := range map[string]float64{
@@ -117,11 +126,25 @@ func TestArm64Variants(t *testing.T) {
 	for _, v := range bf16 {
 		t.Run(v+" bf16", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors"))
-			eachArmRun(t, compileArm(t, modelDir(t, v, "model.bf16.safetensors"), 0), func(t *testing.T, d *Driver) {
+			eachArmRun(t, compileArm(t, modelDir(t, v, "model.bf16.safetensors"), 0), armRuns(), func(t *testing.T, d *Driver) {
 				for _, c := range cases {
 					hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
 					e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
 					if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
+						t.Errorf("%s: relative error %.4f", c.name, e)
+					}
+				}
+			})
+		})
+	}
+	for _, v := range int8 {
+		t.Run(v+" int8", func(t *testing.T) {
+			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
+			eachArmRun(t, compileArm(t, modelDir(t, v, "model.safetensors"), ir.I8), int8Runs(), func(t *testing.T, d *Driver) {
+				for _, c := range cases {
+					hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
+					e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
+					if t.Logf("%s: relative error %.4f", c.name, e); !(e <= int8Error) {
 						t.Errorf("%s: relative error %.4f", c.name, e)
 					}
 				}
@@ -161,12 +184,17 @@ func TestArm64FillMask(t *testing.T) {
 
 // TestArm64Bits holds the promise of TestBits on arm64.
 func TestArm64Bits(t *testing.T) {
-	b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), 0))
-	for _, r := range armRuns() {
-		if r.tier == "" {
-			t.Run(r.cpu+" "+r.want, func(t *testing.T) {
-				checkBits(t, startArm(t, b, r, 1), startArm(t, b, r, 2), 5, 1, 2, 3, 9, 4, 2)
-			})
+	for _, tt := range []struct {
+		math ir.DType
+		runs []armRun
+	}{{0, armRuns()}, {ir.I8, int8Runs()}} {
+		b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), tt.math))
+		for _, r := range tt.runs {
+			if r.tier == "" {
+				t.Run(r.cpu+" "+r.want, func(t *testing.T) {
+					checkBits(t, startArm(t, b, r, 1), startArm(t, b, r, 2), 5, 1, 2, 3, 9, 4, 2)
+				})
+			}
 		}
 	}
 }

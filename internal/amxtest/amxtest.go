@@ -16,7 +16,7 @@ import (
 
 // Emulator builds internal/amxemu, which runs a program for linux/amd64 with the tile instructions
 // emulated, and returns its path. The test is skipped when one of the features that it does not
-// emulate is missing.
+// emulate is missing, or the permission to trace programs.
 func Emulator(t *testing.T, features []string) string {
 	t.Helper()
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
@@ -42,6 +42,10 @@ func Emulator(t *testing.T, features []string) string {
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build ./internal/amxemu: %v\n%s", err, out)
+	}
+	// A sandbox may forbid ptrace. Traced by itself and without a program, amxemu says how it is used.
+	if out, err := exec.Command(exe, exe).CombinedOutput(); !strings.Contains(string(out), "usage") {
+		t.Skipf("SKIP: a program cannot be traced here: %v\n%s", err, out)
 	}
 	return exe
 }

@@ -1,12 +1,14 @@
 package emu
 
+import "math/bits"
+
 // This file owns race detection: vector clocks of happens-before, and what each 4 bytes of shared
 // memory remember of their last accesses.
 //
 // An entity is a warp, or an agent that acts asynchronously: for each warp one of its bulk copies to
 // global memory and one of its cp.async, one for the wgmma of each warpgroup, and one for each
-// mbarrier, of the bulk copies that complete there. Lanes of one warp are one entity, so races
-// within a warp are not found. Every warp has two clocks: what happened before it in the
+// mbarrier, of the bulk copies that complete there. Lanes of one warp are one entity; between them
+// every .sync instruction and every wait orders. Every warp has two clocks: what happened before it in the
 // generic proxy, and which of those writes the async proxy sees. fence.proxy.async joins the second
 // with the first. Accesses of agents are recorded when the operation is issued, so that what is
 // reported does not depend on when it completes. A wgmma is over for others when all four warps have
@@ -69,6 +71,7 @@ func (w *warp) release(to *clocks) {
 }
 
 func (w *warp) acquire(from *clocks) {
+	w.syncs++
 	w.clock.join(from.clock)
 	w.proxy.join(from.proxy)
 }
@@ -80,8 +83,13 @@ type access struct {
 	ent   uint16
 	mask  uint8 // of the 4 bytes
 	async bool
-	quad  bool // of a warpgroup, with four entries
+	quad  bool   // of a warpgroup, with four entries
+	lane  uint8  // of a warp's access: the lane, or manyLanes
+	syncs uint32 // and how often its lanes had been synchronized
 }
+
+// manyLanes stands for more than one lane.
+const manyLanes = 32
 
 // before reports whether an access is part of what a clock knows.
 func (p *access) before(v vclock) bool {
@@ -111,10 +119,26 @@ type actor struct {
 	clock vclock // everything that happened before
 	proxy vclock // writes that the async proxy sees; used when async
 	line  int
+	lane  uint8
+	syncs uint32
+}
+
+// apart reports whether two accesses of one warp are by different lanes that nothing has
+// synchronized in between. Lanes of one instruction count as one.
+func (a *actor) apart(p *access) bool {
+	return !a.async && int(p.ent) == a.ent && p.syncs == a.syncs && (p.lane != a.lane || p.lane == manyLanes) && int(p.line) != a.line
+}
+
+func (a *actor) access(m uint8) access {
+	return access{a.clk, int32(a.line), uint16(a.ent), m, a.async, a.quad, a.lane, a.syncs}
 }
 
 func (w *warp) actor() actor {
-	return actor{w: w, ent: w.ent(), clk: w.clock[w.ent()], clock: w.clock, line: w.in.line}
+	lane := uint8(manyLanes)
+	if w.mask&(w.mask-1) == 0 {
+		lane = uint8(bits.TrailingZeros32(w.mask))
+	}
+	return actor{w: w, ent: w.ent(), clk: w.clock[w.ent()], clock: w.clock, line: w.in.line, lane: lane, syncs: w.syncs}
 }
 
 // copying notes that an agent's copy uses the shared memory of c.
@@ -131,7 +155,9 @@ func (c *cta) touch(a *actor, off, n int, write bool) {
 		cl := &c.cells[off>>2]
 		off += k
 		n -= k
-		if p := &cl.write; p.mask&m != 0 && (int(p.ent) != a.ent || a.async) {
+		if p := &cl.write; p.mask&m != 0 && a.apart(p) {
+			c.race(a, p, off-k, write, true)
+		} else if p.mask&m != 0 && (int(p.ent) != a.ent || a.async) {
 			know := a.clock
 			if a.async && !p.async {
 				know = a.proxy
@@ -149,12 +175,12 @@ func (c *cta) touch(a *actor, off, n int, write bool) {
 			if p.mask&m == 0 {
 				continue
 			}
-			if (int(p.ent) != a.ent || a.async) && !p.before(a.clock) {
+			if a.apart(p) || (int(p.ent) != a.ent || a.async) && !p.before(a.clock) {
 				c.race(a, p, off-k, write, false)
 			}
 			p.mask = 0
 		}
-		cl.write = access{a.clk, int32(a.line), uint16(a.ent), m, a.async, a.quad}
+		cl.write = a.access(m)
 	}
 }
 
@@ -163,7 +189,13 @@ func (c *cta) addRead(cl *cell, a *actor, m uint8) {
 	for i := range cl.reads {
 		p := &cl.reads[i]
 		if int(p.ent) == a.ent && p.mask != 0 {
-			p.clk, p.line, p.mask = a.clk, int32(a.line), p.mask|m
+			lane := a.lane
+			if p.syncs == a.syncs && p.lane != lane {
+				lane = manyLanes
+			}
+			m |= p.mask
+			*p = a.access(m)
+			p.lane = lane
 			return
 		}
 		if p.mask == 0 || p.before(a.clock) {
@@ -174,7 +206,7 @@ func (c *cta) addRead(cl *cell, a *actor, m uint8) {
 		free = int(cl.next)
 		cl.next = (cl.next + 1) % maxReaders
 	}
-	cl.reads[free] = access{a.clk, int32(a.line), uint16(a.ent), m, a.async, a.quad}
+	cl.reads[free] = a.access(m)
 }
 
 func (c *cta) race(a *actor, p *access, off int, write, wrote bool) {
@@ -182,6 +214,9 @@ func (c *cta) race(a *actor, p *access, off int, write, wrote bool) {
 	hint := ""
 	if a.async && !p.async && wrote && p.before(a.clock) {
 		hint = "; it happened before, but without fence.proxy.async the async proxy does not see it"
+	}
+	if a.apart(p) {
+		hint = ": they are lanes of one warp, and no bar.warp.sync or other .sync instruction is between"
 	}
 	s := a.w.sim
 	panic(a.w.report(Race, &instr{line: a.line}, a.w.mask, "of shared memory: "+a.who()+" "+word[write]+

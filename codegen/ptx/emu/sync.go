@@ -522,6 +522,7 @@ func (w *warp) members(r int32, m uint32) action {
 	case want&^w.alive != 0:
 		w.failLanes(Convergence, want&^w.alive, "lanes of the member mask %#x have exited", want)
 	case want == m:
+		w.syncs++
 		return actNext
 	case want&g.mask&^m != 0:
 		w.failLanes(Convergence, want&g.mask&^m, "the predicate keeps lanes of the member mask %#x away", want)

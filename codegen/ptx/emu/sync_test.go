@@ -1,6 +1,7 @@
 package emu
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -106,7 +107,7 @@ func TestRaces(t *testing.T) {
 	mad.lo.u32 %r3, %r0, 4, %r1;       // own word
 	xor.b32 %r4, %r0, 32; mad.lo.u32 %r4, %r4, 4, %r1; // a word of the other warp
 	setp.eq.u32 %p0, %r0, 0;
-	` + body + "\n}"
+	` + strings.ReplaceAll(body, "; ", ";\n") + "\n}"
 	}
 	for _, c := range []struct {
 		name, body string
@@ -116,6 +117,10 @@ func TestRaces(t *testing.T) {
 		{"exchange without a barrier", "st.shared.u32 [%r3], %r0; ld.shared.u32 %r5, [%r4]; st.global.u32 [%rd1], %r5;", "any"},
 		{"write after read", "st.shared.u32 [%r3], %r0; bar.sync 0; ld.shared.u32 %r5, [%r4]; st.shared.u32 [%r3], %r5; st.global.u32 [%rd1], %r5;", Race},
 		{"bytes of one word by two warps", "shr.u32 %r6, %r0, 5; add.u32 %r6, %r6, %r1; st.shared.u8 [%r6], %r0; st.global.u32 [%rd1], %r0;", ""},
+		{"lanes of one warp", "xor.b32 %r6, %r0, 1; mad.lo.u32 %r6, %r6, 4, %r1; st.shared.u32 [%r3], %r0; bar.warp.sync -1; ld.shared.u32 %r5, [%r6]; st.global.u32 [%rd1], %r5;", ""},
+		{"lanes of one warp without bar.warp.sync", "xor.b32 %r6, %r0, 1; mad.lo.u32 %r6, %r6, 4, %r1; st.shared.u32 [%r3], %r0; ld.shared.u32 %r5, [%r6]; st.global.u32 [%rd1], %r5;", Race},
+		{"one lane's own word", "st.shared.u32 [%r3], %r0; ld.shared.u32 %r5, [%r3]; st.shared.u32 [%r3], %r5; st.global.u32 [%rd1], %r5;", ""},
+		{"write after the read of another lane", "xor.b32 %r6, %r0, 1; mad.lo.u32 %r6, %r6, 4, %r1; st.shared.u32 [%r3], %r0; bar.warp.sync -1; ld.shared.u32 %r5, [%r6]; st.shared.u32 [%r3], %r5; st.global.u32 [%rd1], %r5;", Race},
 		{"mbarrier orders", `@%p0 mbarrier.init.shared::cta.b64 [%r2], 64; bar.sync 0; st.shared.u32 [%r3], %r0; mbarrier.arrive.shared::cta.b64 _, [%r2];
 W: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2], 0; @!%p1 bra W; ld.shared.u32 %r5, [%r4]; st.global.u32 [%rd1], %r5;`, ""},
 		{"relaxed arrivals do not order", `@%p0 mbarrier.init.shared::cta.b64 [%r2], 64; bar.sync 0; st.shared.u32 [%r3], %r0; mbarrier.arrive.relaxed.cluster.shared::cta.b64 _, [%r2];

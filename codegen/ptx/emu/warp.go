@@ -46,6 +46,7 @@ type warp struct {
 
 	clusterWait int // phase of the cluster barrier that it arrived at, plus one; 0: none
 
+	syncs uint32 // how often its lanes were synchronized
 	clock vclock // what happened before, for the generic proxy,
 	proxy vclock // and for the async proxy
 }
@@ -272,6 +273,9 @@ func (w *warp) run(n int) bool {
 				w.converge(g.pc)
 				again = true
 				break
+			}
+			if in.aligned {
+				w.syncs++
 			}
 			for _, r := range in.srcs {
 				if bad := w.bad[r] & m; bad != 0 {

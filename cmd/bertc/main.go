@@ -64,7 +64,7 @@ file. The package needs nothing but the Go standard library.`,
 	c.SetHelpCommand(helpCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), evalCommand(), tokenizeCommand(),
-		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), verifyCommand(), benchCommand(), tuneCommand(), explainCommand(), ptxCommand())
+		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), calibrateCommand(), verifyCommand(), benchCommand(), tuneCommand(), explainCommand(), ptxCommand())
 	return c
 }
 

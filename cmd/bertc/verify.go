@@ -81,7 +81,6 @@ states exceeds --max-error.`,
 				return err
 			}
 			bar.done()
-			r.A, r.B = a+r.A[len(o.A):], b+r.B[len(o.B):]
 			show := verify.Report.WriteText
 			if asJSON {
 				show = verify.Report.WriteJSON
@@ -115,14 +114,14 @@ func (o modelOptions) open8(c *cobra.Command) (*pipeline.Model, error) {
 	return m, err
 }
 
-// side returns the directory of a package: name, or one that is compiled into dir when name is a
+// side returns the package in the directory name, or one that is compiled into dir when name is a
 // dtype.
-func side(ctx context.Context, m *pipeline.Model, name, dir string, stderr io.Writer) (string, error) {
+func side(ctx context.Context, m *pipeline.Model, name, dir string, stderr io.Writer) (verify.Side, error) {
 	math, err := (&modelOptions{dtype: name}).math()
-	if err != nil {
-		return name, nil
+	if err != nil || name == "" {
+		return verify.Side{Name: name, Dir: name}, nil
 	}
-	return dir, compileInto(ctx, m, math, dir, stderr)
+	return verify.Side{Name: name, Dir: dir}, compileInto(ctx, m, math, dir, stderr)
 }
 
 // compileInto compiles a package for this machine alone, with a bar.

@@ -59,6 +59,7 @@ internal/metrics:       -
 internal/jglue:         internal/metrics
 internal/gpucheck:      internal/pipeline, checkpoint, graph/bert, kernel, ir, internal/num, runtime, runtime/cuda
 internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, ir, internal/num
+internal/calibrate:     internal/pipeline, internal/verify, checkpoint, program, kernel, ir, quant
 internal/verify:        internal/pipeline, graph/bert, program, ir, tokenizer, internal/num
 internal/bench:         internal/pipeline, internal/hw, codegen/amd64, program, kernel, runtime
 autotune:               internal/pipeline, internal/bench, internal/hw, checkpoint, emit, graph/bert, program, kernel, ir

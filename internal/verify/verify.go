@@ -18,29 +18,32 @@ import (
 // Options says what to compare.
 type Options struct {
 	Model *pipeline.Model
-	// A and B are directories of generated packages of Model; A is the reference.
-	A, B     string
+	// A and B are generated packages of Model; A is the reference.
+	A, B     Side
 	Texts    []Text
 	Progress func(texts int) // may be nil
 }
 
+// Side is a generated package: its directory, and what the report calls it.
+type Side struct{ Name, Dir string }
+
 // Run runs the texts through both packages.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := Report{Texts: len(o.Texts)}
-	a, err := start(ctx, o.A)
+	a, err := start(ctx, o.A.Dir)
 	if err != nil {
 		return r, err
 	}
 	defer a.driver.Close()
-	b, err := start(ctx, o.B)
+	b, err := start(ctx, o.B.Dir)
 	if err != nil {
 		return r, err
 	}
 	defer b.driver.Close()
-	r.A, r.B = a.text(o.A), b.text(o.B)
+	r.A, r.B = o.A.Name+" on "+a.driver.Hello.Kernels, o.B.Name+" on "+b.driver.Hello.Kernels
 	for i, name := range a.outputs {
 		if i >= len(b.outputs) || b.outputs[i] != name || a.width(name) != b.width(name) {
-			return r, fmt.Errorf("%s and %s are not packages of one model: the step that ends a layer is %s of width %d only in the first", o.A, o.B, name, a.width(name))
+			return r, fmt.Errorf("%s and %s are not packages of one model: the step that ends a layer is %s of width %d only in the first", o.A.Name, o.B.Name, name, a.width(name))
 		}
 	}
 	measures := make([]measure, len(a.outputs))
@@ -79,19 +82,19 @@ const logits = "logits"
 // hidden is the step of the last hidden states.
 const hidden = "hidden"
 
-// side is one of the packages, running.
-type side struct {
+// running is one of the packages.
+type running struct {
 	driver  *pipeline.Driver
 	program *program.Program
 	outputs []string // the steps that are compared
 }
 
-func start(ctx context.Context, dir string) (*side, error) {
+func start(ctx context.Context, dir string) (*running, error) {
 	d, err := pipeline.StartDriver(ctx, dir, pipeline.DriverOptions{MaxTokens: MaxTokens, Observe: true})
 	if err != nil {
 		return nil, err
 	}
-	s := &side{driver: d}
+	s := &running{driver: d}
 	if s.program, err = d.Program(); err != nil {
 		d.Close()
 		return nil, err
@@ -117,7 +120,7 @@ func outputs(p *program.Program) []string {
 }
 
 // width returns the columns of a step's result, 0 when there is no such step.
-func (s *side) width(step string) int {
+func (s *running) width(step string) int {
 	for _, st := range s.program.Steps {
 		if st.Name == step {
 			return s.program.Buffer(st.Arg(program.Dst)).Cols()
@@ -126,11 +129,8 @@ func (s *side) width(step string) int {
 	return 0
 }
 
-// text is the package in a sentence.
-func (s *side) text(dir string) string { return dir + " on " + s.driver.Hello.Kernels }
-
 // run returns what the compared steps wrote.
-func (s *side) run(batch pipeline.Request) (map[string][]float32, error) {
+func (s *running) run(batch pipeline.Request) (map[string][]float32, error) {
 	out := map[string][]float32{}
 	for _, name := range s.outputs {
 		out[name] = nil

@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	done := 0
-	o := Options{Model: m, A: dir[ir.F32], B: dir[ir.BF16], Texts: texts, Progress: func(n int) { done = n }}
+	o := Options{Model: m, A: Side{"f32", dir[ir.F32]}, B: Side{"bf16", dir[ir.BF16]}, Texts: texts, Progress: func(n int) { done = n }}
 	r, err := Run(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestRun(t *testing.T) {
 	if want := []string{"embed", "layer.0.down", "layer.1.down", "layer.2.down", "layer.3.down", "hidden", "logits"}; !slices.Equal(names, want) {
 		t.Errorf("steps %v, want %v", names, want)
 	}
-	if a := r.Answers; r.Error() == 0 || r.Texts != 3 || done != 3 || a == nil || a.Of < 3 || a.Same < a.Of-1 {
+	if a := r.Answers; r.Error() == 0 || r.B != "bf16 on portable" || r.Texts != 3 || done != 3 || a == nil || a.Of < 3 || a.Same < a.Of-1 {
 		t.Errorf("the report is %+v, answers %+v", r, a)
 	}
 	var text, asJSON bytes.Buffer

@@ -1,0 +1,110 @@
+// Package calibrate decides how the matmuls of a model are quantised: it runs a user's text
+// through the model in f32, measures what 8 bits do to each matmul, and gives those bf16 whose
+// error is worth their bytes, until the last hidden states are as close as asked for.
+//
+// It imports package pipeline and what that stands on. Start reading at Run; record.go is what is
+// seen of the activations, measure.go the error of a matmul, choose.go the choice. The formulas
+// are in docs/numerics.md.
+package calibrate
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/internal/verify"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/quant"
+)
+
+// Options says what to calibrate.
+type Options struct {
+	Model *pipeline.Model
+	Texts []verify.Text
+	// MaxError is the largest error of the last hidden states against f32 on the texts.
+	MaxError float64
+	// Compile writes the package of Model, with its Quant, into a directory.
+	Compile func(ctx context.Context, math ir.DType, dir string) error
+	// Progress is called with what is done, and how many texts it has been done with.
+	Progress func(what string, texts int)
+}
+
+// rounds bounds how often a choice is made and measured.
+const rounds = 4
+
+// Run returns the Config, which it leaves in o.Model, and what verify says of it.
+func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
+	var report verify.Report
+	tmp, err := os.MkdirTemp("", "bertc-calibrate-*")
+	if err != nil {
+		return nil, report, err
+	}
+	defer os.RemoveAll(tmp)
+	o.Model.Quant = nil
+	base := filepath.Join(tmp, "f32")
+	if err := o.Compile(ctx, ir.F32, base); err != nil {
+		return nil, report, err
+	}
+	rec, err := record(ctx, base, o)
+	if err != nil {
+		return nil, report, err
+	}
+	items, err := measure(ctx, rec, o.Model.Checkpoint)
+	if err != nil {
+		return nil, report, err
+	}
+	// What is predicted leaves out how errors grow on their way (docs/numerics.md): what is
+	// measured corrects it.
+	bound := o.MaxError
+	for round := range rounds {
+		c, all := choose(items, bound, o.MaxError)
+		c.Model, o.Model.Quant = o.Model.Size(), c
+		dir := filepath.Join(tmp, fmt.Sprint("int8-", round))
+		if err := o.Compile(ctx, ir.I8, dir); err != nil {
+			return nil, report, err
+		}
+		what := fmt.Sprintf("int8, choice %d", round+1)
+		report, err = verify.Run(ctx, verify.Options{Model: o.Model, A: verify.Side{Name: "f32", Dir: base}, B: verify.Side{Name: "int8", Dir: dir}, Texts: o.Texts, Progress: func(n int) { o.Progress(what, n) }})
+		if err != nil {
+			return nil, report, err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, report, err
+		}
+		if e := report.Error(); e <= o.MaxError {
+			c.Notes = notes(c, report, o.MaxError)
+			return c, report, nil
+		} else if all || !(e > 0) {
+			return nil, report, fmt.Errorf("the error of the last hidden states is %.3g with every matmul in bf16, more than %g", e, o.MaxError)
+		} else {
+			bound *= slack * o.MaxError / e
+		}
+	}
+	return nil, report, fmt.Errorf("after %d choices the error of the last hidden states is %.3g, more than %g", rounds, report.Error(), o.MaxError)
+}
+
+// slack is how far below the bound the next choice aims: of what is measured, bf16 has a part that
+// no choice changes.
+const slack = 0.93
+
+// notes are what a reader of the file wants to know first.
+func notes(c *quant.Config, r verify.Report, most float64) []string {
+	n := map[quant.Precision]int{}
+	smooth := 0
+	for _, l := range c.Linears {
+		n[l.Precision]++
+		if l.Smooth != nil {
+			smooth++
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("%d matmuls in int8, %d of them smoothed; %d in bf16", n[quant.Int8], smooth, n[quant.BF16]),
+		fmt.Sprintf("error of the last hidden states against f32: %.3g (asked for: at most %g), on %d texts of %d tokens", r.Error(), most, r.Texts, r.Tokens),
+	}
+	if a := r.Answers; a != nil {
+		lines = append(lines, fmt.Sprintf("the same answer for %d of %d %s", a.Same, a.Of, a.What))
+	}
+	return lines
+}

@@ -1,0 +1,64 @@
+package calibrate
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/bertc/bertc/quant"
+)
+
+// This file owns the choice: bf16 for the matmuls whose error is worth most for its bytes.
+
+// choose returns a Config whose predicted error of the last hidden states is at most bound, and
+// whether all that has a part in it is in bf16. A matmul behind them is in bf16 when its own error
+// exceeds most.
+func choose(items []*item, bound, most float64) (c *quant.Config, all bool) {
+	sum := 0.0
+	var order []*item
+	for _, it := range items {
+		if sum += it.part; it.part > 0 {
+			order = append(order, it)
+		}
+	}
+	total := sum
+	slices.SortStableFunc(order, func(a, b *item) int { return -cmp.Compare(a.part/float64(a.bytes), b.part/float64(b.bytes)) })
+	wide := map[*item]bool{}
+	for _, it := range order {
+		if sum <= bound*bound {
+			break
+		}
+		wide[it] = true
+		sum -= it.part
+	}
+	c = &quant.Config{Linears: map[string]quant.Linear{}}
+	for _, it := range items {
+		l := quant.Linear{Precision: quant.Int8, Error: threeDigits(it.error), Smooth: it.smooth}
+		switch {
+		case it.small:
+			l.Precision, l.Reason = quant.BF16, "small"
+		case it.head && it.error > most:
+			l.Precision, l.Reason = quant.BF16, "its own error is too large"
+		case it.head:
+			l.Reason = "behind the last hidden states"
+		default:
+			l.Reason = fmt.Sprintf("%.2g %% of the squared error", 100*it.part/max(total, math.SmallestNonzeroFloat64))
+		}
+		if wide[it] {
+			l.Precision = quant.BF16
+		}
+		if l.Precision == quant.BF16 {
+			l.Smooth = nil // a factor changes the exponent of what is rounded, not its digits
+		}
+		c.Linears[it.name] = l
+	}
+	return c, len(wide) == len(order)
+}
+
+// threeDigits rounds to what the text form shows.
+func threeDigits(x float64) float64 {
+	y, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 3, 64), 64)
+	return y
+}

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/runtime/cuda"
 )
 
@@ -143,14 +142,16 @@ func productProbe(name, asks string, a *probeLayout, b probeLayout, n, steps int
 		for i := range v {
 			v[i] = float32(r.IntN(255) - 127)
 			if rounded {
-				v[i] = num.FromBF16(num.BF16(float32(r.NormFloat64())))
+				v[i] = math.Float32frombits(math.Float32bits(float32(r.NormFloat64())) &^ 0xffff)
 			}
 		}
 		return v
 	}
 	k := 16 * steps
 	av, bv := draw(rows*k), draw(n*k)
-	put := func(to []byte, at int, v float32) { binary.LittleEndian.PutUint16(to[at:], num.BF16(v)) }
+	put := func(to []byte, at int, v float32) { // v is a bf16
+		binary.LittleEndian.PutUint16(to[at:], uint16(math.Float32bits(v)>>16))
+	}
 
 	// A lies at 0, B at the next multiple of what a swizzle repeats after.
 	bAt := ceilDiv(probeLayout{128, false}.bytes(rows), swizzleAtom) * swizzleAtom

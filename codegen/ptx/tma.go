@@ -46,10 +46,9 @@ const sharedSlack = swizzleAtom
 // ring is a ring of buffers in shared memory between copies and the warps that read them. Barrier
 // full of a slot completes when its bytes have arrived, barrier empty when all readers are done.
 type ring struct {
-	slots, bytes   int
-	full, empty    reg // addresses of the barriers of slot 0, one a slot
-	data           reg // address of slot 0
-	fullAt, dataAt int // relative to the shared memory
+	slots, bytes int
+	full, empty  reg // addresses of the barriers of slot 0, one a slot
+	data         reg // address of slot 0
 }
 
 // barriers is the bytes of the barriers of a ring.

@@ -52,6 +52,9 @@ func Run(ctx context.Context, w io.Writer, o Options) (failed int, err error) {
 	}
 	defer os.RemoveAll(work)
 	c := &checker{Options: o, w: w}
+	if err := c.device(); err != nil {
+		return 0, err
+	}
 	for _, cfg := range small {
 		m, err := compile(ctx, work, cfg)
 		if err != nil {
@@ -75,6 +78,17 @@ func Run(ctx context.Context, w io.Writer, o Options) (failed int, err error) {
 		return c.failed, fmt.Errorf("full size: %w", err)
 	}
 	return c.failed, c.times(ctx, work)
+}
+
+// device opens the device once and says what it is.
+func (c *checker) device() error {
+	d, err := c.Open()
+	if err != nil {
+		return err
+	}
+	i := d.Info()
+	fmt.Fprintf(c.w, "%s, compute capability %d.%d, %d multiprocessors, %.0f GiB\n", i.Name, i.Major, i.Minor, i.SMs, float64(i.Memory)/(1<<30))
+	return d.Close()
 }
 
 // say writes a result.

@@ -40,15 +40,14 @@ func (c *checker) times(ctx context.Context, work string) error {
 	if err != nil {
 		return err
 	}
-	info := d.Info()
 	start := time.Now()
 	device, err := cuda.Open(d, weights, &m.Tables, &m.GPU.Program, m.GPU.PTX)
 	if err != nil {
 		return err
 	}
 	defer device.Close()
-	fmt.Fprintf(c.w, "\n%s, %d multiprocessors, %.0f GiB. Full size with %d layers: %.1f GiB of weights in %s\n",
-		device.Name(), info.SMs, float64(info.Memory)/(1<<30), c.Layers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
+	fmt.Fprintf(c.w, "\nFull size with %d layers: %.1f GiB of weights uploaded in %s.\n",
+		c.Layers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
 	fmt.Fprintf(c.w, "Times are medians of %d calls, host to host; TFLOP/s count matmuls and attention.\n", calls)
 	for _, shape := range shapes {
 		if err := c.shape(m, device, shape[0], shape[1]); err != nil {

@@ -41,6 +41,7 @@ type ptxRun struct {
 	params               []string
 	seed                 uint64
 	seeds                int
+	perturb              bool
 }
 
 func ptxRunCommand() *cobra.Command {
@@ -85,6 +86,7 @@ Each parameter of the kernel, in order, is one --param:
 	f.IntVar(&o.sms, "sms", 4, "CTAs that are resident together")
 	f.StringArrayVar(&o.params, "param", nil, "a parameter of the kernel, see above")
 	f.Uint64Var(&o.seed, "seed", 0, "the first schedule")
+	f.BoolVar(&o.perturb, "perturb", false, "let approximate functions (ex2, rcp, tanh, ...) err as much as PTX ISA allows")
 	f.IntVar(&o.seeds, "seeds", 1, "how many schedules to run; all must give the same bytes")
 	return c
 }
@@ -144,7 +146,7 @@ func (o *ptxRun) run(c *cobra.Command) error {
 	var first []ptxBuffer
 	for i := range o.seeds {
 		seed := o.seed + uint64(i)
-		dev := emu.New(emu.Options{Seed: seed, SMs: o.sms, Stop: c.Context().Err})
+		dev := emu.New(emu.Options{Seed: seed, SMs: o.sms, Perturb: o.perturb, Stop: c.Context().Err})
 		params, buffers, err := ptxParams(dev, k, o.params)
 		if err != nil {
 			return err

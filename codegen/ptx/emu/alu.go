@@ -1127,41 +1127,70 @@ func narrow(h half, typ string, f float32, toZero, relu bool) uint64 {
 	return uint64(v)
 }
 
-// approximate are the functions of the special function unit, computed accurately; the errors that
-// the hardware may make are in PTX ISA under each instruction (2 ulp for ex2, 1 ulp for rcp, 2^-22.9
-// for rsqrt, 2^-11 for tanh).
-var approximate = map[string]func(x float64) float64{
-	"ex2":   math.Exp2,
-	"lg2":   math.Log2,
-	"rcp":   func(x float64) float64 { return 1 / x },
-	"rsqrt": func(x float64) float64 { return 1 / math.Sqrt(x) },
-	"sqrt":  math.Sqrt,
-	"sin":   math.Sin,
-	"cos":   math.Cos,
-	"tanh":  math.Tanh,
+// approximate are the functions of the special function unit with the relative error that PTX ISA
+// allows them (sin and cos: absolute, in the first quadrant; lg2: absolute near 1).
+var approximate = map[string]struct {
+	f        func(x float64) float64
+	err      float64
+	absolute bool
+}{
+	"ex2":   {math.Exp2, 0x1p-22, false},
+	"lg2":   {math.Log2, 0x1p-22, true},
+	"rcp":   {func(x float64) float64 { return 1 / x }, 0x1p-23, false},
+	"rsqrt": {func(x float64) float64 { return 1 / math.Sqrt(x) }, 1.28e-7, false}, // 2^-22.9
+	"sqrt":  {math.Sqrt, 0x1p-23, false},
+	"sin":   {math.Sin, 5.1e-7, true}, // 2^-20.9
+	"cos":   {math.Cos, 5.1e-7, true},
+	"tanh":  {math.Tanh, 0x1p-11, false},
+}
+
+// perturb adds up to the error that is allowed, always the same for the same operand.
+func perturb(name string, x float32, y float64) float64 {
+	a := approximate[name]
+	r := rng(math.Float32bits(x))
+	e := a.err * (float64(int64(r.next())>>11) / (1 << 52))
+	if !a.absolute {
+		e *= y
+	}
+	if e != e || math.IsInf(y, 0) {
+		return y
+	}
+	return y + e
 }
 
 func decodeApprox(d *decoder) {
 	name := d.st.op[0]
-	d.ignore("approx", "rn")
+	d.ignore("rn")
 	ftz := d.has("ftz")
 	typ := d.typ()
-	f := approximate[name]
+	f := approximate[name].f
+	exact := !d.has("approx")
 	switch {
 	case isPacked(typ) && (name == "ex2" || name == "tanh"):
 		g := packed(typ, func(a, _, _ float64) float64 { return f(a) })
 		d.unary(typ, func(a uint64) uint64 { return g(a, 0, 0) })
 	case typ == "f32":
-		d.unary(typ, func(a uint64) uint64 {
+		d.unary(typ, nil)
+		one := func(a uint64, perturbed bool) uint64 {
 			x := f32(a)
 			if ftz {
 				x = flush(x)
 			}
-			y := float32(f(float64(x)))
+			r := f(float64(x))
+			if perturbed {
+				r = perturb(name, x, r)
+			}
+			y := float32(r)
 			if ftz {
 				y = flush(y)
 			}
 			return bits32(y)
-		})
+		}
+		d.in.run = func(w *warp, in *instr, m uint32) action {
+			d, a := w.reg(in.d), w.reg(in.a)
+			perturbed := w.sim.dev.opt.Perturb && !exact
+			lanesOf(m, func(l int) { d[l] = one(a[l], perturbed) })
+			return actNext
+		}
 	}
 }

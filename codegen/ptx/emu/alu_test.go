@@ -234,6 +234,32 @@ func TestFMA(t *testing.T) {
 	}
 }
 
+// TestPerturb: the error is within its bound, uses it, and is the same for the same operand.
+func TestPerturb(t *testing.T) {
+	for name, a := range approximate {
+		var worst float64
+		for i := range 4096 {
+			x := float32(i+1) / 4096
+			y := a.f(float64(x))
+			got := perturb(name, x, y)
+			if got != perturb(name, x, y) {
+				t.Fatalf("%s(%v) is not a function", name, x)
+			}
+			e := math.Abs(got - y)
+			if !a.absolute && y != 0 {
+				e /= math.Abs(y)
+			}
+			worst = max(worst, e)
+		}
+		if worst > a.err || worst < 0.9*a.err {
+			t.Errorf("%s errs by up to %g, want up to %g", name, worst, a.err)
+		}
+	}
+	if got := perturb("ex2", float32(math.Inf(1)), math.Inf(1)); !math.IsInf(got, 1) {
+		t.Errorf("ex2(inf) = %v", got)
+	}
+}
+
 // TestShuffle compares the source lanes with what the modes say in words, for whole warps and for
 // segments of 8 lanes.
 func TestShuffle(t *testing.T) {

@@ -16,6 +16,10 @@ type Options struct {
 	SMs      int    // CTAs that are resident together, rounded up to whole clusters; 0: 4
 	MaxSteps uint64 // instructions of warps without any progress before a livelock is reported; 0: 4 million
 
+	// Perturb lets the approximate functions (ex2, rcp, tanh, …) err as much as PTX ISA allows. The error
+	// is a function of the operand, so that equal operands have equal results.
+	Perturb bool
+
 	// Stop, where it is set, is asked now and then while a kernel runs. An error ends the launch.
 	Stop func() error
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	rt "github.com/bertc/bertc/runtime"
 	"github.com/bertc/bertc/runtime/cuda"
 )
@@ -28,14 +29,14 @@ func onEmulator(m *rt.Model, r *Result) (rt.Device, error) {
 }
 
 // deviceModel compiles a model directory and opens its weights on a device.
-func deviceModel(t testing.TB, dir string, open opener) (*Model, *rt.Model, *rt.Module) {
+func deviceModel(t testing.TB, dir string, plans func(kernel.Spec, string) (kernel.Plan, string, bool), open opener) (*Model, *rt.Model, *rt.Module) {
 	m, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
 	out := filepath.Join(t.TempDir(), "model")
-	r, err := Compile(context.Background(), m, Options{Out: out, Math: ir.BF16, Architectures: []string{gpuArchitecture}})
+	r, err := Compile(context.Background(), m, Options{Out: out, Math: ir.BF16, Architectures: []string{gpuArchitecture}, Plans: plans})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestDeviceModel(t *testing.T) {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
 			var d *hostDevice
-			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), func(m *rt.Model, r *Result) (rt.Device, error) {
+			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), nil, func(m *rt.Model, r *Result) (rt.Device, error) {
 				d = &hostDevice{mod: &r.Tables}
 				return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 			})
@@ -228,7 +229,7 @@ func checkBest(t *testing.T, s *rt.Session, mod *rt.Module) {
 // call, an observer that sees every step, memory that is given back, and errors that say where.
 func TestDeviceCalls(t *testing.T) {
 	var d *hostDevice
-	_, model, mod := deviceModel(t, modelDir(t, "rms_rope_mqa_bias", "model.safetensors"), func(m *rt.Model, r *Result) (rt.Device, error) {
+	_, model, mod := deviceModel(t, modelDir(t, "rms_rope_mqa_bias", "model.safetensors"), nil, func(m *rt.Model, r *Result) (rt.Device, error) {
 		d = &hostDevice{mod: &r.Tables}
 		return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 	})
@@ -281,13 +282,39 @@ func TestEmulator(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
-			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), onEmulator)
+			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), nil, onEmulator)
 			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
 			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors")) {
 				checkDevice(t, m, s, mod, c)
 			}
 			checkAlone(t, s, mod)
 			checkBest(t, s, mod)
+		})
+	}
+}
+
+// TestEmulatorPlain runs a variant of each norm by the kernels of mma.sync, which have no code in
+// common with those of wgmma but the epilogues.
+func TestEmulatorPlain(t *testing.T) {
+	plain := func(s kernel.Spec, target string) (kernel.Plan, string, bool) {
+		for p := range kernel.Space(s, target) {
+			if p.Inst == "mma.sync" {
+				return p, "test", true
+			}
+		}
+		return kernel.Plan{}, "", false
+	}
+	for _, v := range []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"} {
+		t.Run(v, func(t *testing.T) {
+			t.Parallel()
+			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), plain, onEmulator)
+			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
+			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors")) {
+				if c.name == "padded" || c.name == "one" {
+					checkDevice(t, m, s, mod, c)
+				}
+			}
+			checkAlone(t, s, mod)
 		})
 	}
 }

@@ -38,6 +38,9 @@ func gnuLine(t *testing.T, line string) string {
 	return ""
 }
 
+// macs matches multiply-accumulates of loops.
+var macs = regexp.MustCompile(`\b(fmla|bfmmla|sdot|smmla)\b`)
+
 // productLoops returns the loops of a function that multiply, in order.
 func productLoops(t *testing.T, asm string) []loop {
 	var loops []loop
@@ -54,7 +57,7 @@ func productLoops(t *testing.T, asm string) []loop {
 		if label == "" || line != "BNE "+label {
 			continue
 		}
-		if l := fmt.Sprint(body); strings.Contains(l, ".s[") || strings.Contains(l, "bfmmla") {
+		if l := fmt.Sprint(body); macs.MatchString(l) {
 			var gnu loop
 			for _, line := range body {
 				gnu = append(gnu, gnuLine(t, line))
@@ -78,6 +81,9 @@ func (l loop) count(prefixes ...string) int {
 	return n
 }
 
+// products is the number of multiply-accumulates.
+func (l loop) products() int { return len(macs.FindAllString(strings.Join(l, "\n"), -1)) }
+
 // loopCase is a kernel of the size of a layer on a tier: a matmul of K steps, or attention on
 // heads of 96 when k is 0.
 type loopCase struct {
@@ -90,10 +96,15 @@ var loopCases = []loopCase{
 	{New(), ir.F32, 1536}, {New(), ir.F32, 4096}, {New(), ir.F32, 0},
 	{New(), ir.BF16, 1536}, {New(), ir.BF16, 4096},
 	{NewBF16(), ir.BF16, 1536}, {NewBF16(), ir.BF16, 4096}, {NewBF16(), ir.BF16, 0},
+	{NewDotProd(), ir.I8, 1536}, {NewDotProd(), ir.I8, 4096},
+	{NewBF16(), ir.I8, 1536}, {NewBF16(), ir.I8, 4096},
 }
 
 func (c loopCase) spec() kernel.Spec {
 	s := kernel.Spec{Kind: kernel.Gemm, In: c.math, Out: c.math, Math: c.math, Weight: c.math, N: 1536, K: c.k}
+	if c.math == ir.I8 {
+		s.In, s.Out = ir.BF16, ir.BF16
+	}
 	if c.k == 0 {
 		s = kernel.Spec{Kind: kernel.Attention, In: c.math, Out: c.math, Math: c.math, Heads: 16, KVHeads: 1, HeadDim: 96, Scale: 0.1}
 	}
@@ -117,11 +128,10 @@ func (c loopCase) loops(t *testing.T) (kernel.Plan, loop) {
 		function = "TEXT ·kAttend"
 	}
 	_, text, _ := strings.Cut(u.Asm, function)
-	products := func(l loop) int { return l.count("fmla", "bfmmla") }
 	loops := productLoops(t, text)
-	longest := slices.MaxFunc(loops, func(a, b loop) int { return products(a) - products(b) })
+	longest := slices.MaxFunc(loops, func(a, b loop) int { return a.products() - b.products() })
 	for _, l := range slices.Backward(loops) {
-		if 4*products(l) > products(longest) { // else it is for what is left of K
+		if 4*l.products() > longest.products() { // else it is for what is left of K
 			return p, l
 		}
 	}
@@ -143,9 +153,9 @@ func TestLoops(t *testing.T) {
 		p, l := c.loops(t)
 		inst, _ := c.backend.Target().Inst(p.Inst)
 		tile := inst.TileOf(c.spec().Weight, p.MicroM)
-		turns := l.count("fmla", "bfmmla") / tile.MACs
+		turns := l.products() / tile.MACs
 		for what, n := range map[string][2]int{
-			"multiply-accumulates":    {l.count("fmla", "bfmmla"), turns * tile.MACs},
+			"multiply-accumulates":    {l.products(), turns * tile.MACs},
 			"other vector operations": {l.count("shl", "and v", "zip"), turns * tile.Vector},
 			"loads":                   {l.count("ldr"), turns * tile.Loads},
 			"stores":                  {l.count("str"), 0},

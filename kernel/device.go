@@ -35,11 +35,14 @@ func (t *Target) Device() bool { return t.GOARCH == deviceArch }
 
 // Limits of a CTA and of the kernels.
 const (
-	deviceK        = 64     // elements of K of a stage: 128 bytes, the span of the swizzle
-	deviceShared   = 232448 // bytes of shared memory that a CTA may have (CUDA C Programming Guide, compute capability 9.0)
-	deviceHead     = 128    // elements of the largest head of attention
-	deviceStatCols = 32     // output columns of a slot of row statistics (runtime/cuda)
+	deviceK        = 64  // elements of K of a stage: 128 bytes, the span of the swizzle
+	deviceHead     = 128 // elements of the largest head of attention
+	deviceStatCols = 32  // output columns of a slot of row statistics (runtime/cuda)
 )
+
+// DeviceShared is the bytes of shared memory that a CTA may have (CUDA C Programming Guide, compute
+// capability 9.0).
+const DeviceShared = 232448
 
 // checkDevice is Check for a GPU.
 func checkDevice(s Spec, p Plan, t *Target) error {
@@ -104,8 +107,8 @@ func checkDevice(s Spec, p Plan, t *Target) error {
 	if p.BlockN < 2 || p.BlockN > 8 {
 		return bad("%d stages are not in 2..8", p.BlockN)
 	}
-	if bytes := p.deviceStages(); bytes > deviceShared {
-		return bad("%d stages take %d bytes of shared memory, there are %d", p.BlockN, bytes, deviceShared)
+	if bytes := p.deviceStages(); bytes > DeviceShared {
+		return bad("%d stages take %d bytes of shared memory, there are %d", p.BlockN, bytes, DeviceShared)
 	}
 	return nil
 }
@@ -128,9 +131,9 @@ func (s Spec) TileUnit() int {
 }
 
 // deviceStages returns the bytes of the stages of a matmul by mma.sync, whose rows of a stage are 16
-// bytes apart, and which takes columns by 32.
+// bytes apart, and which takes columns by 32; and of a scale and a mean for each row.
 func (p Plan) deviceStages() int {
-	return p.BlockN * (p.MicroM + roundUp(p.MicroN, 32)) * (2*deviceK + 16)
+	return p.BlockN*(p.MicroM+roundUp(p.MicroN, 32))*(2*deviceK+16) + 8*p.MicroM
 }
 
 // deviceSpace yields the plans that Check may find legal.

@@ -65,8 +65,8 @@ func checkWgmma(s Spec, p Plan) string {
 		return fmt.Sprintf("%d columns cannot be shared out to a cluster", p.MicroN)
 	case p.BlockN < 2 || p.BlockN > wgmmaStages:
 		return fmt.Sprintf("%d stages are not in 2..%d", p.BlockN, wgmmaStages)
-	case p.wgmmaShared() > deviceShared:
-		return fmt.Sprintf("%d stages take %d bytes of shared memory, there are %d", p.BlockN, p.wgmmaShared(), deviceShared)
+	case p.wgmmaShared() > DeviceShared:
+		return fmt.Sprintf("%d stages take %d bytes of shared memory, there are %d", p.BlockN, p.wgmmaShared(), DeviceShared)
 	}
 	return ""
 }
@@ -89,7 +89,7 @@ func wgmmaSpace(s Spec, target string) []Plan {
 			for _, cluster := range []int{1, 2} {
 				p.BlockM = cluster * p.MicroM
 				p.BlockN = wgmmaStages
-				for p.wgmmaShared() > deviceShared {
+				for p.wgmmaShared() > DeviceShared {
 					p.BlockN--
 				}
 				plans = append(plans, p)

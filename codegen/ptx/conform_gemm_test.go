@@ -278,3 +278,25 @@ func compareGemm(t *testing.T, what string, k kernel.Kernel, c gemmCase, got []f
 		}
 	}
 }
+
+// TestSharedMemory: tiles of heads of any size, the widest unit of columns, fit a CTA.
+func TestSharedMemory(t *testing.T) {
+	for head := 2; head <= 256; head += 2 {
+		s := kernel.Spec{Kind: kernel.Gemm, In: ir.BF16, Out: ir.BF16, Math: ir.BF16, Weight: ir.BF16, N: 3 * head, K: 64,
+			Epilogue: "rope", Heads: 1, KVHeads: 1, HeadDim: head}
+		var tiles []mmaTile
+		for _, f := range fewRows {
+			tiles = append(tiles, narrowTile(s, f.m, f.n, f.stages))
+		}
+		for p := range kernel.Space(s, TargetName) {
+			if p.Inst == "mma.sync" {
+				tiles = append(tiles, newMMATile(p.MicroM, p.MicroN, p.BlockN))
+			}
+		}
+		for _, m := range tiles {
+			if m.shared() > kernel.DeviceShared || m.stages < 2 {
+				t.Errorf("heads of %d: tile %dx%d with %d stages takes %d bytes", head, m.m, m.n, m.stages, m.shared())
+			}
+		}
+	}
+}

@@ -19,7 +19,7 @@ const (
 )
 
 // fewRows are the tiles for calls of few rows: narrow ones, so that many multiprocessors read weights,
-// with enough stages that what each has under way covers the latency of the memory.
+// with enough stages, where they fit, that what each has under way covers the latency of the memory.
 var fewRows = []struct{ rows, m, n, stages int }{
 	{16, 16, 32, 8},
 	{32, 32, 32, 8},
@@ -65,13 +65,21 @@ func gemm(symbol string, k kernel.Kernel) []variant {
 	var out []variant
 	for _, f := range fewRows {
 		if f.m < k.Plan.MicroM {
-			unit := k.Spec.TileUnit()
-			t := newMMATile(f.m, ceilDiv(f.n, unit)*unit, f.stages)
-			out = append(out, variant{f.rows, []part{newMMAGemm(symbol, k.Spec, t)}})
+			out = append(out, variant{f.rows, []part{newMMAGemm(symbol, k.Spec, narrowTile(k.Spec, f.m, f.n, f.stages))}})
 		}
 	}
 	t := newMMATile(k.Plan.MicroM, k.Plan.MicroN, k.Plan.BlockN)
 	return append(out, variant{0, []part{newMMAGemm(symbol, k.Spec, t)}})
+}
+
+// narrowTile returns a tile of at least n columns that s allows, with as many stages as fit.
+func narrowTile(s kernel.Spec, m, n, stages int) mmaTile {
+	unit := s.TileUnit()
+	t := newMMATile(m, ceilDiv(n, unit)*unit, stages)
+	for t.shared() > kernel.DeviceShared {
+		t.stages--
+	}
+	return t
 }
 
 // mmaGemm writes the entry of one tile.

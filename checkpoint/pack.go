@@ -250,11 +250,11 @@ func vectorsOf(part program.Part, vectors func(string) []float32) ([][]float32, 
 		if vectors != nil {
 			v = vectors(f.Vector)
 		}
-		want := part.Shape[0]
+		want := f.First + part.Shape[0]
 		if f.Columns {
 			want = part.Shape[len(part.Shape)-1]
 		}
-		if len(v) != want {
+		if len(v) < want || len(v) > want && !f.Add {
 			return nil, fmt.Errorf("part %q: factor %s: expected %d elements, found %d", part.Tensor, f, want, len(v))
 		}
 		out = append(out, v)
@@ -329,11 +329,13 @@ func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
 		data   []byte
 		stride int
 		decode func([]float32, []byte)
-		change func(row []float32, n int)
+		// change applies the factors, of which there are any where changed is set.
+		change  func(row []float32, n int)
+		changed bool
 	}
 	var parts []part
 	for i, s := range p.recipe.Parts {
-		q := part{rows: s.Shape[0], change: change(s.Factors, p.factors[i])}
+		q := part{rows: s.Shape[0], change: change(s.Factors, p.factors[i]), changed: len(s.Factors) > 0}
 		if s.Tensor != "" {
 			t, err := p.src.Tensor(s.Tensor)
 			if err != nil {
@@ -357,10 +359,14 @@ func (p *packer) rowFiller() (func(n int, row []float32) bool, error) {
 				n -= q.rows
 			}
 		}
-		if q.decode == nil || n >= q.rows {
+		if n >= q.rows || q.decode == nil && !q.changed {
 			return false
 		}
-		q.decode(row, q.data[n*q.stride:])
+		if q.decode != nil {
+			q.decode(row, q.data[n*q.stride:])
+		} else {
+			clear(row)
+		}
 		q.change(row, n)
 		return true
 	}, nil
@@ -372,15 +378,11 @@ func change(factors []program.Factor, vectors [][]float32) func(row []float32, n
 		for i, f := range factors {
 			v := vectors[i]
 			for k := range row {
-				at := n
+				at := f.First + n
 				if f.Columns {
 					at = k
 				}
-				if f.Divide {
-					row[k] /= v[at]
-				} else {
-					row[k] *= v[at]
-				}
+				row[k] = f.Apply(row[k], v[at])
 			}
 		}
 	}

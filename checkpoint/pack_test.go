@@ -161,9 +161,10 @@ func TestPack(t *testing.T) {
 // TestPackCodes: codes, scales and factors are what the interpreter of recipes makes of them.
 func TestPackCodes(t *testing.T) {
 	const gate, up, norm = "encoder.layer.0.mlp.gate_proj.weight", "encoder.layer.0.mlp.up_proj.weight", "encoder.layer.0.ln.weight"
+	const bias = "encoder.layer.0.mlp.gate_proj.bias"
 	matrix := []int{37, 70}
-	c := packSource(t, BF16, given{name: gate, shape: matrix}, given{name: up, shape: matrix}, given{name: norm, shape: []int{70}})
-	vectors := map[string][]float32{"rows": make([]float32, 37), "columns": make([]float32, 70)}
+	c := packSource(t, BF16, given{name: gate, shape: matrix}, given{name: up, shape: matrix}, given{name: norm, shape: []int{70}}, given{name: bias, shape: []int{37}})
+	vectors := map[string][]float32{"rows": make([]float32, 37), "columns": make([]float32, 70), "shift": make([]float32, 74)}
 	for _, v := range vectors {
 		for i := range v {
 			v[i] = 1 + float32(i%5)/4
@@ -178,6 +179,10 @@ func TestPackCodes(t *testing.T) {
 		{Name: "codes", Parts: parts, Interleave: 16, DType: ir.I8, Shape: []int{96, 70}, Layout: kernel.PanelI8},
 		{Name: "scales", Parts: parts, Interleave: 16, Scales: true, DType: ir.F32, Shape: []int{96}, Layout: kernel.PadVector},
 		{Name: "table", Parts: parts[1:], DType: ir.I8, Shape: matrix, Layout: kernel.RowMajor},
+		{Name: "bias", Interleave: 16, DType: ir.F32, Shape: []int{96}, Layout: kernel.PadVector, Parts: []program.Part{
+			{Tensor: bias, Shape: []int{37}, Factors: []program.Factor{{Vector: "shift", Add: true}}},
+			{Shape: []int{37}, Factors: []program.Factor{{Vector: "shift", Add: true, First: 37}}},
+		}},
 		{Name: "norm", Parts: []program.Part{{Tensor: norm, Shape: []int{70}, Factors: []program.Factor{{Vector: "columns", Divide: true}}}},
 			DType: ir.F32, Shape: []int{70}, Layout: kernel.Vector},
 	}

@@ -153,30 +153,33 @@ func parts(v *ir.Value) ([]program.Part, error) {
 			all = append(all, ps...)
 		}
 		return all, nil
-	case "mul", "div":
+	case "mul", "div", "add":
 		return changed(v)
 	}
 	return nil, fmt.Errorf("%%%s = %s cannot be packed", v.Name, v.Op.Name)
 }
 
 // changed reads a weight expression times or divided by a vector, of one element a column, or
-// with a reshape to one column, of one element a row.
+// with a reshape to one column, of one element a row; or a vector plus another.
 func changed(v *ir.Value) ([]program.Part, error) {
 	ps, err := parts(v.Args[0])
 	if err != nil {
 		return nil, err
 	}
-	f, vector := program.Factor{Columns: v.Type.Rank() == 2, Divide: v.Op.Name == "div"}, v.Args[1]
+	f, vector := program.Factor{Columns: v.Type.Rank() == 2, Divide: v.Op.Name == "div", Add: v.Op.Name == "add"}, v.Args[1]
 	if vector.Op.Name == "reshape" {
 		f.Columns, vector = false, vector.Args[0]
 	}
 	source, ok := vector.Attrs.(*ir.SourceAttrs)
-	if !ok || !f.Columns && len(ps) > 1 {
+	if !ok || !f.Columns && !f.Add && len(ps) > 1 || f.Columns && f.Add {
 		return nil, fmt.Errorf("%%%s = %s cannot be packed", v.Name, v.Op.Name)
 	}
 	f.Vector = source.Name
 	for i := range ps {
 		ps[i].Factors = append(ps[i].Factors, f)
+		if f.Add {
+			f.First += ps[i].Shape[0]
+		}
 	}
 	return ps, nil
 }

@@ -188,7 +188,7 @@ func weightOnly(v *ir.Value) bool {
 	switch v.Op.Name {
 	case "weight", "const":
 		return true
-	case "cast", "quantize", "concat", "broadcast", "mul", "div", "reshape":
+	case "cast", "quantize", "concat", "broadcast", "mul", "div", "add", "reshape":
 		for _, a := range v.Args {
 			if !weightOnly(a) {
 				return false

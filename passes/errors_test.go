@@ -70,6 +70,10 @@ func TestOptionErrors(t *testing.T) {
 		},
 			"smooth-activations: matmul layer.0.qkv: 1 smoothing factors for 24 columns"},
 		{func(o *passes.Options) {
+			o.Math, o.Quant = ir.I8, linear("layer.0.down", quant.Linear{Shift: []float32{1}})
+		},
+			"smooth-activations: matmul layer.0.down: a shift of 1 elements for 24 rows of the weight"},
+		{func(o *passes.Options) {
 			o.Math, o.Quant = ir.I8, linear("layer.0.attention_output", quant.Linear{Smooth: slices.Repeat([]float32{1}, 32)})
 		}, "smooth-activations: matmul layer.0.attention_output: its left factor cannot be smoothed: attention does not make it from weights of its own"},
 		{func(o *passes.Options) {

@@ -106,6 +106,53 @@ func smoothing(f flavour) *quant.Config {
 	return q
 }
 
+// TestShift: what is added to the biases of matmuls, with bias and without, smoothed or not, is in the
+// graph and in the recipes.
+func TestShift(t *testing.T) {
+	for _, f := range flavours {
+		c, o := f.config(), options(ir.I8)
+		o.Quant = smoothing(f)
+		qkv := (c.NumAttentionHeads + 2*c.NumKeyValueHeads) * c.HeadDim
+		for name, n := range map[string]int{"layer.0.qkv": qkv, "layer.0.attention_output": c.HiddenSize, "layer.0.gate_up": 2 * c.IntermediateSize, "layer.0.down": c.HiddenSize} {
+			l := o.Quant.Linears[name]
+			for i := range n {
+				l.Shift = append(l.Shift, float32(i%11-5)/4)
+			}
+			o.Quant.Linears[name] = l
+		}
+		g := f.graph(t)
+		in := batch(g, []int{3, 5}, 2)
+		for name, l := range o.Quant.Linears {
+			in[quant.ShiftName(name)] = &ir.Tensor{DType: ir.F32, Shape: []int{len(l.Shift)}, Data: num.Float64s(l.Shift)}
+			in[quant.VectorName(name)] = &ir.Tensor{DType: ir.F32, Shape: []int{len(l.Smooth)}, Data: num.Float64s(l.Smooth)}
+		}
+		policy := graphAfter(t, g, "assign-precision", o)
+		p, err := passes.Run(g, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := p.String(); !strings.Contains(text, " rows+shift:layer.0.gate_up@40") {
+			t.Errorf("%s: no recipe adds the second half of a shift:\n%s", f.name, text)
+		}
+		got, err := program.Eval(p, "generic", in, source(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := ir.Eval(policy, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range g.Outputs {
+			if e := num.RelL2(got[o.Name].Data, want[i].Data); !(e < 8*unit) {
+				t.Errorf("%s: %s: relative error %.2g", f.name, o.Name, e)
+			}
+		}
+		if old, err := ir.Eval(g, in); err != nil || num.RelL2(old[0].Data, want[0].Data) < 0.1 {
+			t.Errorf("%s: the shift changes nothing (%v)", f.name, err)
+		}
+	}
+}
+
 // TestSmoothing: a graph whose activations are smoothed computes the same before they are rounded,
 // and its program, whose recipes have the factors, what it computes.
 func TestSmoothing(t *testing.T) {

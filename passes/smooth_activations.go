@@ -9,7 +9,8 @@ import (
 
 // smoothActivations moves the range of activations into weights where the options say so: column k of a
 // matmul's weight is multiplied by a factor, and element k of what makes its left factor divided by
-// it (SmoothQuant, arXiv 2211.10438). In exact arithmetic nothing changes.
+// it (SmoothQuant, arXiv 2211.10438). In exact arithmetic nothing changes. It adds to biases what the
+// options say that rounding the weights takes away.
 func smoothActivations(s *State) error {
 	m := smoother{newRewriter(s.Graph), s.Graph.Users(), s.Options.Quant}
 	known := map[string]bool{}
@@ -18,10 +19,17 @@ func smoothActivations(s *State) error {
 		if err != nil || v.Op.Name != "linear" && (v.Op.Name != "gather" || !weightOnly(v.Args[0])) {
 			return
 		}
-		known[v.Name] = true
-		if l := m.quant.Linear(v.Name); l.Smooth != nil {
+		name := v.Name
+		known[name] = true
+		if l := m.quant.Linear(name); l.Smooth != nil {
 			if e := m.linear(v, len(l.Smooth)); e != nil {
-				err = fmt.Errorf("matmul %s: %w", v.Name, e)
+				err = fmt.Errorf("matmul %s: %w", name, e)
+				return
+			}
+		}
+		if l := m.quant.Linear(name); l.Shift != nil {
+			if e := m.shift(v, name, len(l.Shift)); e != nil {
+				err = fmt.Errorf("matmul %s: %w", name, e)
 			}
 		}
 	})
@@ -75,6 +83,41 @@ func (m smoother) linear(v *ir.Value, factors int) error {
 	return nil
 }
 
+// shift adds a vector to the bias of the matmul of that name, which gets one where it has none.
+func (m smoother) shift(v *ir.Value, name string, elements int) error {
+	if v.Op.Name == "gather" {
+		return fmt.Errorf("it is a table, which has no bias to shift")
+	}
+	if w := m.now[v]; w != nil {
+		v = w
+	}
+	if n := cols(v); n != elements {
+		return fmt.Errorf("a shift of %d elements for %d rows of the weight", elements, n)
+	}
+	vector := m.Named(m.Weight(quant.ShiftName(name), ir.MakeType(ir.F32, ir.Const(elements))), name+".shift")
+	bias := m.noBias(v.Args[1])
+	if len(v.Args) == 3 {
+		bias = v.Args[2]
+	}
+	m.replace(v, m.Op("linear", v.Attrs, v.Args[0], v.Args[1], m.Op("add", nil, bias, vector)))
+	return nil
+}
+
+// noBias returns zeros in as many parts as the weight has.
+func (m smoother) noBias(w *ir.Value) *ir.Value {
+	switch w.Op.Name {
+	case "mul", "div":
+		return m.noBias(w.Args[0])
+	case "concat":
+		var zeros []*ir.Value
+		for _, part := range w.Args {
+			zeros = append(zeros, m.noBias(part))
+		}
+		return m.Op("concat", &ir.AxisAttrs{}, zeros...)
+	}
+	return m.Op("broadcast", &ir.ShapeAttrs{Shape: w.Type.Dims[:1]}, m.Const(ir.F32, 0))
+}
+
 // up divides the up half of a gated unit, whose columns are the last half of one matmul.
 func (m smoother) up(glu, vector *ir.Value) error {
 	gate, up := glu.Args[0], glu.Args[1]
@@ -86,6 +129,9 @@ func (m smoother) up(glu, vector *ir.Value) error {
 	half = func(c, vector *ir.Value) *ir.Value {
 		if c.Op.Name == "mul" { // it has been smoothed itself
 			return m.Op("mul", nil, half(c.Args[0], vector), c.Args[1])
+		}
+		if c.Op.Name == "add" { // a shift is that of the weight as it is packed
+			return m.Op("add", nil, half(c.Args[0], vector), c.Args[1])
 		}
 		return m.Op("concat", c.Attrs, c.Args[0], m.Op("div", nil, c.Args[1], vector))
 	}

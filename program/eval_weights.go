@@ -67,23 +67,25 @@ func (w Weight) Values(src Source) ([]float32, error) {
 func (w Weight) join(rows []float32, cols int, src Source) error {
 	first := 0
 	for i, part := range w.Parts {
+		data := make([]float32, part.Shape[0]*cols)
 		if part.Tensor != "" {
-			data, shape, err := src(part.Tensor)
-			if err != nil {
+			var shape []int
+			var err error
+			if data, shape, err = src(part.Tensor); err != nil {
 				return err
 			}
 			if !slices.Equal(shape, part.Shape) || len(data) != part.Shape[0]*cols {
 				return fmt.Errorf("tensor %s has shape %v and %d elements, want %s", part.Tensor, shape, len(data), shapeText(part.Shape))
 			}
-			for r := range part.Shape[0] {
-				at := first + r
-				if g := w.Interleave; g > 0 {
-					at = (r/g*len(w.Parts)+i)*g + r%g
-				}
-				copy(rows[at*cols:(at+1)*cols], data[r*cols:])
-				if err := part.change(rows[at*cols:(at+1)*cols], r, src); err != nil {
-					return err
-				}
+		}
+		for r := range part.Shape[0] {
+			at := first + r
+			if g := w.Interleave; g > 0 {
+				at = (r/g*len(w.Parts)+i)*g + r%g
+			}
+			copy(rows[at*cols:(at+1)*cols], data[r*cols:])
+			if err := part.change(rows[at*cols:(at+1)*cols], r, src); err != nil {
+				return err
 			}
 		}
 		first += part.Shape[0]
@@ -98,23 +100,19 @@ func (p Part) change(row []float32, r int, src Source) error {
 		if err != nil {
 			return err
 		}
-		want := p.Shape[0]
+		want := f.First + p.Shape[0]
 		if f.Columns {
 			want = len(row)
 		}
-		if len(v) != want {
+		if len(v) < want {
 			return fmt.Errorf("vector %s has %d elements, %s needs %d", f.Vector, len(v), p.Tensor, want)
 		}
 		for k := range row {
-			at := r
+			at := f.First + r
 			if f.Columns {
 				at = k
 			}
-			if f.Divide {
-				row[k] /= v[at]
-			} else {
-				row[k] *= v[at]
-			}
+			row[k] = f.Apply(row[k], v[at])
 		}
 	}
 	return nil

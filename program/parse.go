@@ -193,10 +193,20 @@ func (p *Program) parsePart(rest string) error {
 
 func parseFactor(word string) (Factor, error) {
 	for f, mark := range factorMarks {
-		if name, ok := strings.CutPrefix(word, mark); ok && name != "" {
-			f.Vector = name
-			return f, nil
+		name, ok := strings.CutPrefix(word, mark)
+		if !ok || name == "" {
+			continue
 		}
+		name, first, from := strings.Cut(name, "@")
+		if from {
+			n, err := strconv.Atoi(first)
+			if err != nil || n < 1 {
+				return f, fmt.Errorf("%q: %q is not the number of an element", word, first)
+			}
+			f.First = n
+		}
+		f.Vector = name
+		return f, nil
 	}
 	return Factor{}, fmt.Errorf("%q is not a factor like columns*NAME or rows/NAME", word)
 }

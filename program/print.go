@@ -95,12 +95,17 @@ const scalesMark = "scales"
 
 // factorMarks are how factors are written, before the name of the vector.
 var factorMarks = map[Factor]string{
-	{}: "rows*", {Divide: true}: "rows/", {Columns: true}: "columns*", {Columns: true, Divide: true}: "columns/",
+	{}: "rows*", {Divide: true}: "rows/", {Columns: true}: "columns*", {Columns: true, Divide: true}: "columns/", {Add: true}: "rows+",
 }
 
-// String returns for example "columns*smooth:layer.0.qkv".
+// String returns for example "columns*smooth:layer.0.qkv", and "rows+shift:layer.0.qkv@1536" from an
+// element on that is not the first.
 func (f Factor) String() string {
-	return factorMarks[Factor{Columns: f.Columns, Divide: f.Divide}] + f.Vector
+	text := factorMarks[Factor{Columns: f.Columns, Divide: f.Divide, Add: f.Add}] + f.Vector
+	if f.First > 0 {
+		text += "@" + strconv.Itoa(f.First)
+	}
+	return text
 }
 
 // zeros is how a part without a tensor is written.

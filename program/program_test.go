@@ -62,6 +62,9 @@ func TestRoundTripRare(t *testing.T) {
     part up [30,8] columns*smooth:a rows/smooth:b
   weight norm = f32[8] [n]
     part norm [8] rows/smooth:a
+  weight w.bias = f32[60] [n/32][n32]
+    part gate [30] rows+shift:w
+    part zeros [30] rows+shift:w@30
   weight tokenizer = i8[123] [n]
     blob tokenizer
   buffer x = temp f32[T,8]

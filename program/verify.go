@@ -148,7 +148,7 @@ func (w Weight) verify() error {
 	rows := 0
 	for _, part := range w.Parts {
 		for _, f := range part.Factors {
-			if len(strings.Fields(f.Vector)) != 1 || f.Columns && len(part.Shape) != 2 {
+			if len(strings.Fields(f.Vector)) != 1 || f.Columns && (len(part.Shape) != 2 || f.Add || f.First > 0) || f.Add && f.Divide {
 				return fmt.Errorf("part %s %s cannot have the factor %s", part.Tensor, shapeText(part.Shape), f)
 			}
 		}

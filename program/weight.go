@@ -45,13 +45,28 @@ type Part struct {
 	Factors []Factor
 }
 
-// Factor multiplies or divides the elements of a part by those of a vector, each rounded to f32.
+// Factor multiplies or divides the elements of a part by those of a vector, or adds them, each time
+// rounded to f32.
 type Factor struct {
 	// Vector names the vector (package quant). It has an element for each row of the part, or
 	// with Columns for each column.
 	Vector  string
 	Columns bool
 	Divide  bool
+	// Add: they are added. First is the element of the vector that the first row gets.
+	Add   bool
+	First int
+}
+
+// Apply changes x by an element of the vector.
+func (f Factor) Apply(x, element float32) float32 {
+	switch {
+	case f.Add:
+		return x + element
+	case f.Divide:
+		return x / element
+	}
+	return x * element
 }
 
 // Rope describes a table f32 [Positions, HeadDim/2] whose element (p, j) is cos or sin of

@@ -28,6 +28,10 @@ type Linear struct {
 	// left factor divides by it (SmoothQuant, arXiv 2211.10438): the weight and bias of the norm
 	// before, or the up rows of a gated unit. Other matmuls have no factors.
 	Smooth []float32
+	// Shift, when not nil, has a number for each row of the weight, as joined for the step, that is
+	// added to the bias: what rounding the weight takes from the result of the mean left factor,
+	// Σ_k (w[n,k] − ŵ[n,k])·mean[k], of weight and left factor after all smoothing.
+	Shift []float32
 	// Error is ‖a−b‖/‖b‖ of the result with both factors of 8 bits, 0 where nobody measured it;
 	// Reason is why Precision is what it is. Both are for readers of the text.
 	Error  float64
@@ -68,20 +72,26 @@ func (c *Config) Names() []string {
 	return names
 }
 
-// Vector returns the smoothing vector that VectorName calls so, nil where there is none.
+// Vector returns the vector that VectorName or ShiftName calls so, nil where there is none.
 func (c *Config) Vector(name string) []float32 {
-	linear, ok := strings.CutPrefix(name, vectorPrefix)
-	if !ok {
-		return nil
+	if linear, ok := strings.CutPrefix(name, vectorPrefix); ok {
+		return c.Linear(linear).Smooth
 	}
-	return c.Linear(linear).Smooth
+	if linear, ok := strings.CutPrefix(name, shiftPrefix); ok {
+		return c.Linear(linear).Shift
+	}
+	return nil
 }
 
-const vectorPrefix = "smooth:"
+const (
+	vectorPrefix = "smooth:"
+	shiftPrefix  = "shift:"
+)
 
-// VectorName is what graphs and recipes call the smoothing vector of a matmul. No checkpoint
-// tensor has such a name.
+// VectorName is what graphs and recipes call the smoothing vector of a matmul, and ShiftName the
+// vector that is added to its bias. No checkpoint tensor has such a name.
 func VectorName(linear string) string { return vectorPrefix + linear }
+func ShiftName(linear string) string  { return shiftPrefix + linear }
 
 // Check reports a precision that does not exist and a factor that is not positive and finite.
 func (c *Config) Check() error {
@@ -97,9 +107,16 @@ func (c *Config) Check() error {
 				return fmt.Errorf("matmul %s: smoothing factor %d is %v, not a positive number", n, k, s)
 			}
 		}
+		for k, x := range l.Shift {
+			if !finite(x) {
+				return fmt.Errorf("matmul %s: shift %d is %v, not a number", n, k, x)
+			}
+		}
 	}
 	return nil
 }
 
 // positive reports whether a factor is positive and finite.
 func positive(s float32) bool { return s > 0 && !math.IsInf(float64(s), 1) }
+
+func finite(x float32) bool { return x-x == 0 }

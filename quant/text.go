@@ -7,6 +7,7 @@ package quant
 //	note the error of the last hidden state is 0.0181
 //	matmul layer.0.qkv int8 error=0.0109 12 % of the squared error
 //	smooth layer.0.qkv 1.03 0.871 …
+//	shift layer.0.qkv -2.1e-05 0.00013 …
 //
 // The precision is int8, bf16 or default. The error and the words after it are for the reader.
 
@@ -29,6 +30,12 @@ const header = `# How the matmuls of a model are quantised; bertc compile --dtyp
 
 // unset is how the text calls the precision "".
 const unset = "default"
+
+// smoothKey and shiftKey begin the lines of vectors.
+const (
+	smoothKey = "smooth"
+	shiftKey  = "shift"
+)
 
 // maxLine bounds a line of the text: a vector of a hundred thousand factors.
 const maxLine = 1 << 21
@@ -60,9 +67,16 @@ func (c *Config) String() string {
 		b.WriteByte('\n')
 	}
 	for _, n := range names {
-		if s := c.Linears[n].Smooth; s != nil {
-			b.WriteString("smooth " + n)
-			for _, x := range s {
+		l := c.Linears[n]
+		for _, v := range []struct {
+			key    string
+			vector []float32
+		}{{smoothKey, l.Smooth}, {shiftKey, l.Shift}} {
+			if v.vector == nil {
+				continue
+			}
+			b.WriteString(v.key + " " + n)
+			for _, x := range v.vector {
 				b.WriteString(" " + strconv.FormatFloat(float64(x), 'g', -1, 32))
 			}
 			b.WriteByte('\n')
@@ -111,10 +125,10 @@ func Parse(r io.Reader) (*Config, error) {
 			c.Notes = append(c.Notes, rest)
 		case "matmul":
 			err = c.parseMatmul(rest)
-		case "smooth":
-			err = c.parseSmooth(rest)
+		case smoothKey, shiftKey:
+			err = c.parseVector(key, rest)
 		default:
-			err = fmt.Errorf("%q is not model, note, matmul or smooth", key)
+			err = fmt.Errorf("%q is not model, note, matmul, %s or %s", key, smoothKey, shiftKey)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%d: %w", n, err)
@@ -156,26 +170,30 @@ func (c *Config) parseMatmul(text string) error {
 	return nil
 }
 
-// parseSmooth reads "NAME FACTOR …", for a matmul that has a line above.
-func (c *Config) parseSmooth(text string) error {
+// parseVector reads "NAME NUMBER …", for a matmul that has a line above. Factors are positive.
+func (c *Config) parseVector(key, text string) error {
 	fields := strings.Fields(text)
 	if len(fields) < 2 {
-		return errors.New("smooth without a matmul and its factors")
+		return fmt.Errorf("%s without a matmul and its numbers", key)
 	}
 	name := fields[0]
 	l, ok := c.Linears[name]
+	to, what, legal := &l.Smooth, "a positive number", positive
+	if key == shiftKey {
+		to, what, legal = &l.Shift, "a number", finite
+	}
 	switch {
 	case !ok:
 		return fmt.Errorf("no line above is of matmul %s", name)
-	case l.Smooth != nil:
-		return fmt.Errorf("matmul %s has smoothing factors already", name)
+	case *to != nil:
+		return fmt.Errorf("matmul %s has a line %s already", name, key)
 	}
 	for i, f := range fields[1:] {
 		x, err := strconv.ParseFloat(f, 32)
-		if err != nil || !positive(float32(x)) {
-			return fmt.Errorf("matmul %s: smoothing factor %d is %q, not a positive number", name, i, f)
+		if err != nil || !legal(float32(x)) {
+			return fmt.Errorf("matmul %s: number %d of %s is %q, not %s", name, i, key, f, what)
 		}
-		l.Smooth = append(l.Smooth, float32(x))
+		*to = append(*to, float32(x))
 	}
 	c.Linears[name] = l
 	return nil

@@ -13,6 +13,7 @@ matmul layer.2.down bf16 error=0.031 largest error
 matmul layer.10.down default
 matmul logits int8
 smooth layer.0.qkv 1.03 0.871 12
+shift layer.0.qkv -0.5 2e-05
 `
 
 func TestText(t *testing.T) {
@@ -21,7 +22,7 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{Model: "12 layers", Notes: []string{"measured on 3 lines"}, Linears: map[string]Linear{
-		"layer.0.qkv":   {Precision: Int8, Error: 0.0109, Reason: "12 % of the squared error", Smooth: []float32{1.03, 0.871, 12}},
+		"layer.0.qkv":   {Precision: Int8, Error: 0.0109, Reason: "12 % of the squared error", Smooth: []float32{1.03, 0.871, 12}, Shift: []float32{-0.5, 2e-5}},
 		"layer.2.down":  {Precision: BF16, Error: 0.031, Reason: "largest error"},
 		"layer.10.down": {},
 		"logits":        {Precision: Int8},
@@ -39,7 +40,7 @@ func TestText(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"matmuls x int8":                               `1: "matmuls" is not model, note, matmul or smooth`,
+		"matmuls x int8":                               `1: "matmuls" is not model, note, matmul, smooth or shift`,
 		"model a\n\nmodel b":                           "3: a second model",
 		"matmul":                                       "1: a matmul without a name",
 		"matmul x":                                     `1: matmul x: precision "" is not int8, bf16 or default`,
@@ -48,10 +49,11 @@ func TestParseErrors(t *testing.T) {
 		"matmul x int8 error=-1":                       `1: matmul x: error "-1" is not a number of 0 or more`,
 		"matmul x int8 error=NaN":                      `1: matmul x: error "NaN" is not a number of 0 or more`,
 		"smooth x 1":                                   "1: no line above is of matmul x",
-		"smooth x":                                     "1: smooth without a matmul and its factors",
-		"matmul x int8\nsmooth x 1 0":                  `2: matmul x: smoothing factor 1 is "0", not a positive number`,
-		"matmul x int8\nsmooth x 1e60":                 `2: matmul x: smoothing factor 0 is "1e60", not a positive number`,
-		"matmul x int8\nsmooth x 1\nsmooth x 1":        "3: matmul x has smoothing factors already",
+		"smooth x":                                     "1: smooth without a matmul and its numbers",
+		"matmul x int8\nsmooth x 1 0":                  `2: matmul x: number 1 of smooth is "0", not a positive number`,
+		"matmul x int8\nsmooth x 1e60":                 `2: matmul x: number 0 of smooth is "1e60", not a positive number`,
+		"matmul x int8\nsmooth x 1\nsmooth x 1":        "3: matmul x has a line smooth already",
+		"matmul x int8\nshift x 0 inf":                 `2: matmul x: number 1 of shift is "inf", not a number`,
 		"note a\nnote " + strings.Repeat("a", maxLine): "2: bufio.Scanner: token too long",
 	} {
 		if _, err := Parse(strings.NewReader(text)); err == nil || err.Error() != want {

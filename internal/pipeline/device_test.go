@@ -318,3 +318,26 @@ func TestEmulatorPlain(t *testing.T) {
 		})
 	}
 }
+
+// TestHeadsEmulated runs heads of every shape on the emulator: logits of one column and of some,
+// tanh and no activation before them.
+func TestHeadsEmulated(t *testing.T) {
+	for _, name := range []string{"single", "multi", "regression", "tags", "qa"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, model, mod := deviceModel(t, headDir(t, name), nil, onEmulator)
+			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
+			c := goldenCase{name: name, in: filepath.Join(headsDir, name+".golden.safetensors"), logits: []float64{}}
+			b, err := ReadBatch(c.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.mask = make([]bool, b.Rows*b.Cols)
+			for _, cell := range b.Cell {
+				c.mask[cell] = true
+			}
+			checkDevice(t, m, s, mod, c)
+			checkBest(t, s, mod)
+		})
+	}
+}

@@ -466,3 +466,31 @@ func decodeTrap(d *decoder) {
 		return actNext
 	}
 }
+
+// atEnd checks that a warp leaves nothing behind.
+func (w *warp) atEnd() {
+	if n := len(w.wgmma.open); n > 0 {
+		w.fail(WgmmaOrder, "the warp ends with %d wgmma that no commit_group closed (the first in line %d)", n, w.wgmma.open[0].in.line)
+	}
+	for _, ops := range w.wgmma.groups {
+		for _, op := range ops {
+			if !op.done {
+				w.fail(WgmmaOrder, "the warp ends without wgmma.wait_group while the wgmma of line %d is in flight", op.in.line)
+			}
+		}
+	}
+	if w.cta.live == 1 {
+		for _, g := range w.cta.groups {
+			for _, o := range g.warps {
+				if o.setmax != len(g.setmax) {
+					w.fail(Registers, "warp %d executed %d setmaxnreg, another of its warpgroup %d", o.index, o.setmax, len(g.setmax))
+				}
+			}
+		}
+	}
+	for i := range w.cta.bars {
+		if b := &w.cta.bars[i]; b.phase != nil && b.expected == 32*len(w.cta.warps) {
+			w.fail(Barrier, "the warp exits while others wait for all %d threads at barrier %d (line %d)", b.expected, i, b.phase.line)
+		}
+	}
+}

@@ -10,6 +10,7 @@ package calibrate
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -30,9 +31,6 @@ type Options struct {
 	// Progress is called with what is done, and how many texts it has been done with.
 	Progress func(what string, texts int)
 }
-
-// rounds bounds how often a choice is made and measured.
-const rounds = 4
 
 // Run returns the Config, which it leaves in o.Model, and what verify says of it.
 func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
@@ -57,37 +55,59 @@ func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
 	}
 	// What is predicted leaves out how errors grow on their way (docs/numerics.md): what is
 	// measured corrects it.
-	bound := o.MaxError
+	var best *quant.Config
+	bound, within, beyond := o.MaxError, 0.0, 0.0 // predictions whose measured error is that of a bound
 	for round := range rounds {
-		c, all := choose(items, bound, o.MaxError)
-		c.Model, o.Model.Quant = o.Model.Size(), c
-		dir := filepath.Join(tmp, fmt.Sprint("int8-", round))
-		if err := o.Compile(ctx, ir.I8, dir); err != nil {
+		c, share := choose(items, bound, o.MaxError)
+		if err := rec.shift(ctx, c, o.Model.Checkpoint); err != nil {
 			return nil, report, err
 		}
-		what := fmt.Sprintf("int8, choice %d", round+1)
-		report, err = verify.Run(ctx, verify.Options{Model: o.Model, A: verify.Side{Name: "f32", Dir: base}, B: verify.Side{Name: "int8", Dir: dir}, Texts: o.Texts, Progress: func(n int) { o.Progress(what, n) }})
+		r, err := try(ctx, o, c, filepath.Join(tmp, fmt.Sprint("int8-", round)), fmt.Sprintf("int8, choice %d", round+1), base)
 		if err != nil {
 			return nil, report, err
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, report, err
+		e := r.Error()
+		if e <= o.MaxError {
+			best, report, within = c, r, bound
+			if e >= near*o.MaxError || share == 0 {
+				break
+			}
+		} else if beyond = bound; share == 1 || !(e > 0) {
+			return nil, r, fmt.Errorf("the error of the last hidden states is %.3g with every matmul in bf16, more than %g", e, o.MaxError)
+		} else if round == rounds-1 && best == nil {
+			return nil, r, fmt.Errorf("after %d choices the error of the last hidden states is %.3g, more than %g", rounds, e, o.MaxError)
 		}
-		if e := report.Error(); e <= o.MaxError {
-			c.Notes = notes(c, report, o.MaxError)
-			return c, report, nil
-		} else if all || !(e > 0) {
-			return nil, report, fmt.Errorf("the error of the last hidden states is %.3g with every matmul in bf16, more than %g", e, o.MaxError)
-		} else {
-			bound *= slack * o.MaxError / e
+		if bound *= slack * o.MaxError / e; within > 0 && beyond > 0 {
+			bound = math.Sqrt(within * beyond)
 		}
 	}
-	return nil, report, fmt.Errorf("after %d choices the error of the last hidden states is %.3g, more than %g", rounds, report.Error(), o.MaxError)
+	o.Model.Quant = best
+	best.Notes = notes(best, report, o.MaxError)
+	return best, report, nil
 }
 
-// slack is how far below the bound the next choice aims: of what is measured, bf16 has a part that
-// no choice changes.
-const slack = 0.93
+const (
+	// rounds bounds how often a choice is made and measured.
+	rounds = 4
+	// slack is how far below the bound the next choice aims: of what is measured, bf16 has a part
+	// that no choice changes.
+	slack = 0.93
+	// near is the share of the bound from which on a choice is not worth improving.
+	near = 0.85
+)
+
+// try compiles a choice into dir for the time that it takes to measure it.
+func try(ctx context.Context, o Options, c *quant.Config, dir, name, base string) (verify.Report, error) {
+	c.Model, o.Model.Quant = o.Model.Size(), c
+	if err := o.Compile(ctx, ir.I8, dir); err != nil {
+		return verify.Report{}, err
+	}
+	defer os.RemoveAll(dir)
+	return verify.Run(ctx, verify.Options{
+		Model: o.Model, A: verify.Side{Name: "f32", Dir: base}, B: verify.Side{Name: "int8", Dir: dir},
+		Texts: o.Texts, Progress: func(n int) { o.Progress(name, n) },
+	})
+}
 
 // notes are what a reader of the file wants to know first.
 func notes(c *quant.Config, r verify.Report, most float64) []string {

@@ -12,7 +12,9 @@ import (
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/internal/verify"
 	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/models"
+	"github.com/bertc/bertc/program"
 	"github.com/bertc/bertc/quant"
 )
 
@@ -84,15 +86,15 @@ func TestChoose(t *testing.T) {
 	for _, c := range []struct {
 		bound, most float64
 		want        string
-		all         bool
+		share       float64
 	}{
-		{0.04, 0.06, "int8 int8 int8 bf16 int8", false},
-		{0.0375, 0.04, "int8 int8 int8 bf16 bf16", false}, // √14e-4 = 0.0374
-		{0.037, 0.06, "int8 bf16 int8 bf16 int8", false},
-		{0.0101, 0.06, "bf16 bf16 int8 bf16 int8", false},
-		{0.009, 0.06, "bf16 bf16 bf16 bf16 int8", true},
+		{0.04, 0.06, "int8 int8 int8 bf16 int8", 0},
+		{0.0375, 0.04, "int8 int8 int8 bf16 bf16", 0}, // √14e-4 = 0.0374
+		{0.037, 0.06, "int8 bf16 int8 bf16 int8", 1. / 3},
+		{0.0101, 0.06, "bf16 bf16 int8 bf16 int8", 2. / 3},
+		{0.009, 0.06, "bf16 bf16 bf16 bf16 int8", 1},
 	} {
-		q, all := choose(items, c.bound, c.most)
+		q, share := choose(items, c.bound, c.most)
 		var got []string
 		for _, it := range items {
 			l := q.Linears[it.name]
@@ -101,8 +103,8 @@ func TestChoose(t *testing.T) {
 				t.Errorf("bound %g: %s in %s has smoothing factors %v", c.bound, it.name, l.Precision, l.Smooth)
 			}
 		}
-		if s := strings.Join(got, " "); s != c.want || all != c.all {
-			t.Errorf("bound %g, most %g: %s, all %v; want %s, %v", c.bound, c.most, s, all, c.want, c.all)
+		if s := strings.Join(got, " "); s != c.want || share != c.share {
+			t.Errorf("bound %g, most %g: %s, share %v; want %s, %v", c.bound, c.most, s, share, c.want, c.share)
 		}
 	}
 }
@@ -127,8 +129,56 @@ func TestSmoothing(t *testing.T) {
 		}
 	}
 	s := smoothing(most, w)
-	plain, smoothed := errorOf(x, w, k, nil), errorOf(x, w, k, s)
+	plain, smoothed := errorOf(x, w, k, nil, nil), errorOf(x, w, k, s, nil)
 	if s[9] != 1 || s[7] < 10*s[6] || plain < 0.03 || smoothed > plain/3 {
 		t.Errorf("factors %v and %v of channels 7 and 9, error %g, smoothed %g", s[7], s[9], plain, smoothed)
+	}
+}
+
+// TestShift: for the mean left factor, the result with a rounded weight and the shift is that of the
+// weight; a shift has three digits.
+func TestShift(t *testing.T) {
+	m, err := pipeline.OpenFS(models.Tiny, "tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	const n, k = 192, 512
+	name := "encoder.layer.2.mlp.down_proj.weight"
+	w := &program.Weight{Parts: []program.Part{{Tensor: name, Shape: []int{n, k}}}}
+	r := rand.New(rand.NewPCG(3, 4))
+	mean, smooth, divide := make([]float32, k), make([]float32, k), make([]float32, n)
+	for i := range mean {
+		mean[i], smooth[i] = float32(r.NormFloat64()), 0.5+r.Float32()
+	}
+	for i := range divide {
+		divide[i] = 0.5 + r.Float32()
+	}
+	shift, err := shiftOf(w, mean, smooth, divide, m.Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tensor, err := m.Checkpoint.Tensor(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, lost, left := tensor.Float32s(), 0.0, 0.0
+	for i, s := range shift {
+		row := values[i*k : (i+1)*k]
+		exact, coded, codes := 0.0, 0.0, make([]float32, k)
+		for c := range row {
+			row[c] = row[c] / divide[i] * smooth[c]
+		}
+		scale := kernel.QuantizeWeights(codes, row)
+		for c := range row {
+			x := float64(mean[c] / smooth[c])
+			exact += float64(row[c]) * x
+			coded += float64(codes[c]*scale) * x
+		}
+		lost += math.Abs(exact - coded)
+		left += math.Abs(exact - coded - float64(s))
+	}
+	if !(left < 0.005*lost) {
+		t.Errorf("rounding takes %g in all, %g are left with the shift", lost, left)
 	}
 }

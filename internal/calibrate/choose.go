@@ -13,9 +13,9 @@ import (
 // This file owns the choice: bf16 for the matmuls whose error is worth most for its bytes.
 
 // choose returns a Config whose predicted error of the last hidden states is at most bound, and
-// whether all that has a part in it is in bf16. A matmul behind them is in bf16 when its own error
+// which share of the matmuls that have a part in it is in bf16. A matmul behind them is in bf16 when its own error
 // exceeds most.
-func choose(items []*item, bound, most float64) (c *quant.Config, all bool) {
+func choose(items []*item, bound, most float64) (c *quant.Config, share float64) {
 	sum := 0.0
 	var order []*item
 	for _, it := range items {
@@ -54,7 +54,7 @@ func choose(items []*item, bound, most float64) (c *quant.Config, all bool) {
 		}
 		c.Linears[it.name] = l
 	}
-	return c, len(wide) == len(order)
+	return c, float64(len(wide)) / float64(max(1, len(order)))
 }
 
 // threeDigits rounds to what the text form shows.

@@ -91,10 +91,14 @@ func (r *recording) item(m *matmul, src checkpoint.Source) (*item, error) {
 	it := &item{name: m.step.Name, bytes: int64(total) * int64(m.spec.K)}
 	// The matmuls that assign-precision leaves in bf16 have neither a layer nor the vocabulary.
 	it.small = !strings.HasPrefix(it.name, "layer.") && total != r.vocabulary()
-	it.error = errorOf(m.rows, rows, m.spec.K, nil)
+	var mean []float32
+	if m.shiftable() {
+		mean = m.mean()
+	}
+	it.error = errorOf(m.rows, rows, m.spec.K, nil, mean)
 	if m.smoothable() {
 		s := smoothing(m.most, rows)
-		if e := errorOf(m.rows, rows, m.spec.K, s); e < smoothGain*it.error {
+		if e := errorOf(m.rows, rows, m.spec.K, s, mean); e < smoothGain*it.error {
 			it.error, it.smooth = e, s
 		}
 	}
@@ -169,7 +173,7 @@ func smoothing(most, weights []float32) []float32 {
 
 // errorOf returns ‖a−b‖/‖b‖ of the products b of rows of x and w, both [·][k], and the products a
 // of their codes. x is divided by s, and w multiplied by it, where s is not nil.
-func errorOf(x, w []float32, k int, s []float32) float64 {
+func errorOf(x, w []float32, k int, s, mean []float32) float64 {
 	codes := func(rows []float32, quantize func(codes, row []float32) float32, change func(x, s float32) float32) ([]float32, []float32) {
 		out, scales := slices.Clone(rows), make([]float32, len(rows)/k)
 		for i := range scales {
@@ -183,6 +187,16 @@ func errorOf(x, w []float32, k int, s []float32) float64 {
 	}
 	a, as := codes(x, kernel.Quantize, func(x, s float32) float32 { return x / s })
 	b, bs := codes(w, kernel.QuantizeWeights, func(x, s float32) float32 { return x * s })
+	shift := make([]float64, len(bs))
+	for j := range shift {
+		for c, x := range mean {
+			f := float32(1)
+			if s != nil {
+				f = s[c]
+			}
+			shift[j] += (float64(w[j*k+c]*f) - float64(b[j*k+c]*bs[j])) * float64(x/f)
+		}
+	}
 	dd, yy := 0.0, 0.0
 	for i := range as {
 		for j := range bs {
@@ -195,7 +209,7 @@ func errorOf(x, w []float32, k int, s []float32) float64 {
 			for c, v := range p {
 				coded += v * q[c]
 			}
-			d := float64(coded)*float64(as[i])*float64(bs[j]) - exact
+			d := float64(coded)*float64(as[i])*float64(bs[j]) + shift[j] - exact
 			dd += d * d
 			yy += exact * exact
 		}

@@ -33,6 +33,9 @@ type matmul struct {
 	// rows are left factors [·][K] after the norm, if there is one; most has the largest
 	// magnitude of each of their K channels over all tokens.
 	rows, most []float32
+	// sum has the sum of each channel over all tokens, of which there are count.
+	sum   []float64
+	count int
 	// change and result are Σ² of what a matmul with a residual adds to the residual stream, and
 	// of the stream after it, over the sampled rows.
 	change, result float64
@@ -56,7 +59,7 @@ func record(ctx context.Context, dir string, o Options) (*recording, error) {
 		if spec.Kind != kernel.Gemm {
 			continue
 		}
-		m := &matmul{step: s, spec: spec, most: make([]float32, spec.K)}
+		m := &matmul{step: s, spec: spec, most: make([]float32, spec.K), sum: make([]float64, spec.K)}
 		if m.gamma, err = vector(p, s.Arg(program.Gamma), o.Model.Checkpoint); err != nil {
 			return nil, err
 		}
@@ -88,6 +91,15 @@ func record(ctx context.Context, dir string, o Options) (*recording, error) {
 		r.tokens.first += len(b.IDs)
 	}
 	return &r.recording, nil
+}
+
+// mean returns the mean left factor.
+func (m *matmul) mean() []float32 {
+	out := make([]float32, len(m.sum))
+	for k, x := range m.sum {
+		out[k] = float32(x / float64(max(1, m.count)))
+	}
+	return out
 }
 
 type recorder struct {
@@ -154,7 +166,9 @@ func (r *recorder) matmul(m *matmul, rows *counter, result []float32) error {
 	}
 	for i, v := range x {
 		m.most[i%k] = max(m.most[i%k], float32(math.Abs(float64(v))))
+		m.sum[i%k] += float64(v)
 	}
+	m.count += len(x) / k
 	for i := range len(x) / k {
 		if !rows.sampled(i) {
 			continue

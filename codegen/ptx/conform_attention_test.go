@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/bertc/bertc/codegen/codegentest"
+	"github.com/bertc/bertc/codegen/ptx/emu"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/runtime/cuda"
@@ -28,58 +28,73 @@ func items(s kernel.Spec, lengths []int, rows int) []int32 {
 	return out
 }
 
-// TestAttention: sequences of many lengths in one batch, each against the interpreter, and alone.
+// TestAttention: sequences of many lengths in one batch; three blocks of keys, so that a buffer is
+// used again.
 func TestAttention(t *testing.T) {
 	eachKernel(t, kernel.Attention, func(t *testing.T, k kernel.Kernel) {
-		s := k.Spec
-		u, m := compile(t, k)
-		l := u.Kernel.Variants[0].Launches[0]
-		run := func(qkv []float32, lengths []int, seed uint64) []float32 {
-			tokens := len(qkv) / s.QKVCols()
-			b := newBench(t, seed, 4)
-			src := b.buffer(s.In, qkv, tokens, s.QKVCols())
-			b.bind(cuda.ParamPointer, cuda.OperandSrc, src.addr)
-			b.bind(cuda.ParamMap, cuda.OperandSrc, src)
-			list := items(s, lengths, l.Grid.TileM)
-			b.bind(cuda.ParamItems, 0, b.alloc(4*len(list), i32Bytes(list)))
-			dst, shadow, _ := b.output(s.Out, tokens, s.Heads*s.HeadDim)
-			b.launch(u, m, tokens, len(list)/4, 0)
-			got := dst.values()
-			if s.Out == ir.F32 {
-				checkShadow(t, got, shadow)
-			}
-			return got
-		}
-		lengths := []int{1, 33, 2*k.Plan.BlockN + 1, 2, k.Plan.BlockN} // three blocks: a buffer is used again
-		var qkv []float32
-		r := rand.New(rand.NewPCG(4, 0))
-		for _, n := range lengths {
-			// Large scores: with most of them the probability is far below one.
-			qkv = append(qkv, normal(r, s.In, n*s.QKVCols(), 2)...)
-		}
-		got := run(qkv, lengths, 1)
-		start := 0
-		for _, n := range lengths {
-			part := qkv[start*s.QKVCols():][:n*s.QKVCols()]
-			cols := s.Heads * s.HeadDim
-			mine := got[start*cols:][:n*cols]
-			want := attend(s, part)
-			for i, w := range want {
-				row := want[i/s.HeadDim*s.HeadDim:][:s.HeadDim]
-				largest := slices.MaxFunc(row, func(a, b float64) int { return int(math.Copysign(1, math.Abs(a)-math.Abs(b))) })
-				// Probabilities rounded to bf16, 2^-9 each at most, weigh values of the row's size; exponents
-				// that were rounded to f32.
-				bound := 0x1p-8*(2+math.Abs(largest)) + step(s.Out)*math.Abs(w)
-				if !(math.Abs(float64(mine[i])-w) <= bound) {
-					t.Fatalf("%d tokens: token %d column %d: %v, want %v ± %.2g", n, i/cols, i%cols, mine[i], w, bound)
-				}
-			}
-			if n == lengths[1] || codegentest.Long() {
-				same(t, fmt.Sprintf("%d tokens alone", n), run(part, []int{n}, 2), mine)
-			}
-			start += n
-		}
+		checkAttention(t, k, rand.New(rand.NewPCG(4, 0)), []int{1, 33, 2*k.Plan.BlockN + 1, 2, k.Plan.BlockN}, 1)
 	})
+}
+
+// runAttention runs sequences one after another.
+func runAttention(t *testing.T, u Unit, m *emu.Module, s kernel.Spec, qkv []float32, lengths []int, seed uint64) []float32 {
+	t.Helper()
+	tokens := len(qkv) / s.QKVCols()
+	b := newBench(t, seed, 4)
+	src := b.buffer(s.In, qkv, tokens, s.QKVCols())
+	b.bind(cuda.ParamPointer, cuda.OperandSrc, src.addr)
+	b.bind(cuda.ParamMap, cuda.OperandSrc, src)
+	list := items(s, lengths, u.Kernel.Variants[0].Launches[0].Grid.TileM)
+	b.bind(cuda.ParamItems, 0, b.alloc(4*len(list), i32Bytes(list)))
+	dst, shadow, _ := b.output(s.Out, tokens, s.Heads*s.HeadDim)
+	b.launch(u, m, tokens, len(list)/4, 0)
+	got := dst.values()
+	if s.Out == ir.F32 {
+		checkShadow(t, got, shadow)
+	}
+	return got
+}
+
+// checkAttention compares a batch with float64, and one of its sequences, with -long each, with the
+// same alone.
+func checkAttention(t *testing.T, k kernel.Kernel, r *rand.Rand, lengths []int, alone int) {
+	t.Helper()
+	s := k.Spec
+	u, m := compile(t, k)
+	tokens := 0
+	for _, n := range lengths {
+		tokens += n
+	}
+	// Large scores: with most of them the probability is far below one.
+	qkv := normal(r, s.In, tokens*s.QKVCols(), 2)
+	got := runAttention(t, u, m, s, qkv, lengths, r.Uint64())
+	start := 0
+	for i, n := range lengths {
+		part := qkv[start*s.QKVCols():][:n*s.QKVCols()]
+		mine := got[start*s.Heads*s.HeadDim:][:n*s.Heads*s.HeadDim]
+		compareAttention(t, s, attend(s, part), mine)
+		if i == alone || codegentest.Long() {
+			same(t, fmt.Sprintf("%d tokens alone", n), runAttention(t, u, m, s, part, []int{n}, r.Uint64()), mine)
+		}
+		start += n
+	}
+}
+
+func compareAttention(t *testing.T, s kernel.Spec, want []float64, got []float32) {
+	t.Helper()
+	cols := s.Heads * s.HeadDim
+	for i, w := range want {
+		largest := 0.0
+		for _, v := range want[i/s.HeadDim*s.HeadDim:][:s.HeadDim] {
+			largest = max(largest, math.Abs(v))
+		}
+		// Probabilities rounded to bf16, 2^-9 each at most, weigh values of the row's size; exponents that
+		// were rounded to f32.
+		bound := 0x1p-8*(2+largest) + step(s.Out)*math.Abs(w)
+		if !(math.Abs(float64(got[i])-w) <= bound) {
+			t.Fatalf("%d tokens: token %d column %d: %v, want %v ± %.2g", len(want)/cols, i/cols, i%cols, got[i], w, bound)
+		}
+	}
 }
 
 // attend is attention of one sequence in float64, on factors rounded to bf16.

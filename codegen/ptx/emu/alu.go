@@ -6,21 +6,8 @@ import (
 	"slices"
 )
 
-// This file owns the instructions that compute in registers, each lane by itself.
-
-// instructions maps the first word of an opcode to its decoder; each file has its group.
-var instructions = func() map[string]func(*decoder) {
-	all := map[string]func(*decoder){}
-	for _, group := range []map[string]func(*decoder){control, arithmetic, memory, synchronization, matrix, bulk} {
-		for name, f := range group {
-			if all[name] != nil {
-				panic(fmt.Sprintf("two decoders of %s", name))
-			}
-			all[name] = f
-		}
-	}
-	return all
-}()
+// This file owns the instructions that compute in registers, each lane by itself; those of floats are
+// in float.go.
 
 var arithmetic = map[string]func(*decoder){
 	"add": simple("add"), "sub": simple("sub"), "and": simple("and"), "or": simple("or"), "xor": simple("xor"),

@@ -7,8 +7,6 @@ import (
 
 // This file owns named barriers and the barrier of a cluster.
 
-// Named barriers.
-
 // barPhase is one use of a named barrier, from the first arrival to the last.
 type barPhase struct {
 	done bool

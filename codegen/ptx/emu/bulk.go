@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file owns asynchronous copies: cp.async, cp.async.bulk and its tensor forms, their groups,
-// and the queue in which asynchronous operations wait until chance completes them.
+// This file owns asynchronous copies: cp.async, cp.async.bulk and its tensor forms, their groups, and
+// the queue in which asynchronous operations wait until chance completes them.
 
 var bulk = map[string]func(*decoder){"cp": decodeCp}
 
@@ -275,28 +275,6 @@ func (d *decoder) copyArrive() {
 		return actNext
 	}
 }
-
-const (
-	SwizzleNone Swizzle = iota
-	Swizzle32B
-	Swizzle64B
-	Swizzle128B
-)
-
-const (
-	Uint8 DataType = iota
-	Uint16
-	Uint32
-	Int32
-	Uint64
-	Int64
-	Float16
-	Float32
-	Float64
-	BFloat16
-)
-
-// Bulk copies.
 
 // bulkInstr is a decoded bulk copy.
 type bulkInstr struct {

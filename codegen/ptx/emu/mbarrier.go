@@ -7,8 +7,6 @@ import (
 
 // This file owns mbarriers: PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier".
 
-// mbarriers.
-
 // maxTx is the limit of the tx-count (PTX ISA, "mbarrier Contents": −(2^20−1) to 2^20−1).
 const maxTx = 1<<20 - 1
 

@@ -94,6 +94,20 @@ type decoder struct {
 	specs  map[string]int32
 }
 
+// instructions maps the first word of an opcode to its decoder; each file has its group.
+var instructions = func() map[string]func(*decoder) {
+	all := map[string]func(*decoder){}
+	for _, group := range []map[string]func(*decoder){control, arithmetic, memory, synchronization, matrix, bulk} {
+		for name, f := range group {
+			if all[name] != nil {
+				panic(fmt.Sprintf("two decoders of %s", name))
+			}
+			all[name] = f
+		}
+	}
+	return all
+}()
+
 // decode turns an entry into a kernel.
 func decode(p *parser, m *Module, e *entry) *Kernel {
 	d := &decoder{p: p, e: e, k: &Kernel{Name: e.name, e: e, module: m}, consts: map[uint64]int32{}, specs: map[string]int32{}}

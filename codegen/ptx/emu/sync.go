@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file owns what warps do together: named barriers, mbarriers, cluster barriers, fences,
-// shuffles and votes, and the register pool.
+// This file owns what warps do together besides barriers: fences, shuffles and votes, the register pool,
+// addresses in a cluster.
 
 var synchronization = map[string]func(*decoder){
 	"bar": decodeBar, "barrier": decodeBar, "mbarrier": decodeMbarrier, "fence": decodeFence, "membar": decodeMembar,

@@ -9,13 +9,31 @@ import (
 // This file owns tensor maps: what cuTensorMapEncodeTiled takes, and where the elements of a box are in
 // global and in shared memory.
 
-// Tensor maps.
-
 // Swizzle is CUtensorMapSwizzle.
 type Swizzle int
 
+const (
+	SwizzleNone Swizzle = iota
+	Swizzle32B
+	Swizzle64B
+	Swizzle128B
+)
+
 // DataType is CUtensorMapDataType.
 type DataType int
+
+const (
+	Uint8 DataType = iota
+	Uint16
+	Uint32
+	Int32
+	Uint64
+	Int64
+	Float16
+	Float32
+	Float64
+	BFloat16
+)
 
 // Size returns the bytes of an element.
 func (t DataType) Size() int { return elementBytes[t] }

@@ -185,11 +185,12 @@ func (f *flash) consume(tid reg) {
 		c.pass()
 		f.do("wgmma.wait_group.sync.aligned", 0)
 		c.release(c.keys)
-		c.softmax(nil)
+		c.softmax(true)
+		c.round()
 
-		loop, last := f.label("keys"), f.label("last")
-		f.bind(loop)
+		loop, tail, last := f.label("keys"), f.label("tail"), f.label("last")
 		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
+		f.bind(loop)
 		f.do("sub.u32", c.remaining, c.remaining, flashKeys)
 		c.take()
 		c.scores()
@@ -197,12 +198,15 @@ func (f *flash) consume(tid reg) {
 		c.pass()
 		f.do("wgmma.wait_group.sync.aligned", 1)
 		c.release(c.keys)
-		c.softmax(func() {
-			f.do("wgmma.wait_group.sync.aligned", 0)
-			c.release(c.vals)
-		})
+		alpha := c.softmax(false)
 		f.do("setp.eq.u32", later, 0, 0)
+		// The end of the loop is in two parts since ptxas moves the exponentials behind the wait,
+		// where nothing runs beside them, unless a branch is between.
+		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", tail)
+		c.settle(alpha)
 		f.do("bra.uni", loop)
+		f.bind(tail)
+		c.settle(alpha)
 
 		f.bind(last)
 		c.release(c.queries)
@@ -255,13 +259,11 @@ func (c *flashConsumer) values(later reg) {
 	c.do("wgmma.commit_group.sync.aligned")
 }
 
-// softmax turns the scores of a block into probabilities, those of the first block if finish is
-// nil. finish waits for the values of the block before, after which o is scaled to the new maximum
-// and weights may change.
-func (c *flashConsumer) softmax(finish func()) {
+// softmax turns the scores of a block, the first or a later one, into probabilities. It returns what
+// the sums of values of each row are to be multiplied by.
+func (c *flashConsumer) softmax(first bool) (alpha [2]reg) {
 	c.mask()
 	scale := c.spec.Scale * math.Log2E
-	var alpha [2]reg
 	for h := range c.rows {
 		r := c.rows[h]
 		// The scores of a row are d[4j+2h] and d[4j+2h+1].
@@ -271,14 +273,14 @@ func (c *flashConsumer) softmax(finish func()) {
 		for i := 2; i < n; i++ {
 			c.do("max.f32", largest, largest, score(i))
 		}
-		if finish != nil {
+		if !first {
 			c.do("max.f32", largest, largest, r.largest)
 		}
 		for _, distance := range []int{1, 2} {
 			c.do("max.f32", largest, largest, c.f("shfl.sync.bfly.b32", largest, distance, 31, -1))
 		}
 		negScaled := c.f("mul.rn.f32", largest, -scale)
-		if finish != nil {
+		if !first {
 			alpha[h] = c.f("ex2.approx.ftz.f32", c.f("fma.rn.f32", r.largest, scale, negScaled))
 		}
 		c.do("mov.f32", r.largest, largest)
@@ -293,18 +295,28 @@ func (c *flashConsumer) softmax(finish func()) {
 			c.do("add.rn.f32", sums[i%2], sums[i%2], score(i))
 		}
 		total := c.f("add.rn.f32", sums[0], sums[1])
-		if finish != nil {
-			c.do("fma.rn.f32", r.sum, r.sum, alpha[h], total)
-		} else {
+		if first {
 			c.do("mov.f32", r.sum, total)
+		} else {
+			c.do("fma.rn.f32", r.sum, r.sum, alpha[h], total)
 		}
 	}
-	if finish != nil {
-		finish()
-		for i, o := range c.o {
-			c.do("mul.rn.f32", o, o, alpha[i/2%2])
-		}
+	return alpha
+}
+
+// settle waits for the values of the block before, multiplies their sums by alpha, and rounds the
+// probabilities.
+func (c *flashConsumer) settle(alpha [2]reg) {
+	c.do("wgmma.wait_group.sync.aligned", 0)
+	c.release(c.vals)
+	for i, o := range c.o {
+		c.do("mul.rn.f32", o, o, alpha[i/2%2])
 	}
+	c.round()
+}
+
+// round makes the probabilities factors of the values.
+func (c *flashConsumer) round() {
 	for i, p := range c.weights {
 		c.do("cvt.rn.bf16x2.f32", p, c.s[2*i+1], c.s[2*i])
 	}

@@ -295,7 +295,9 @@ func (g *wgmmaGemm) consume(tid reg) {
 	release := func(p, slot reg) {
 		op := "mbarrier.arrive.shared::cta.b64"
 		if g.cluster > 1 {
-			op = "mbarrier.arrive.release.cluster.shared::cluster.b64"
+			// Not .release.cluster, for which ptxas puts a fence of the whole GPU into the loop: wgmma has
+			// read, and nothing was written.
+			op = "mbarrier.arrive.shared::cluster.b64"
 		}
 		g.doIf(p, op, "_", at(g.r("mad.lo.u32", slot, 8, empty), 0))
 	}

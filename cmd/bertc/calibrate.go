@@ -26,6 +26,7 @@ f32, and measure what 8 bits do to each matmul. Activations of a channel that is
 larger than others are smoothed where that helps, and the matmuls whose error is
 worth most for their bytes stay bf16, until the error of the last hidden states,
 ‖a−b‖/‖b‖ against f32, is at most --error. The choice is compiled and run to see.
+Statistics are made of every other line, and errors measured on those between.
 
 The result is a text with a line for each matmul, to read and to change, for
 bertc compile --dtype int8 --calibration FILE. A hundred lines are enough; lines are
@@ -51,7 +52,7 @@ small an error; then nothing is written.`,
 			if err != nil {
 				return err
 			}
-			bars := &stages{w: c.ErrOrStderr(), texts: len(texts)}
+			bars := &stages{w: c.ErrOrStderr()}
 			defer bars.done()
 			config, r, err := calibrate.Run(c.Context(), calibrate.Options{
 				Model: m, Texts: texts, MaxError: most, Progress: bars.set,
@@ -95,20 +96,19 @@ small an error; then nothing is written.`,
 	return c
 }
 
-// stages is a bar for each stage of work over the same texts.
+// stages is a bar for each stage of work on texts.
 type stages struct {
-	w     io.Writer
-	texts int
-	name  string
-	bar   *jobBar
+	w    io.Writer
+	name string
+	bar  *jobBar
 }
 
-func (s *stages) set(name string, texts int) {
+func (s *stages) set(name string, done, of int) {
 	if s.bar == nil || s.name != name {
 		s.done()
-		s.name, s.bar = name, newJobBar(s.w, name, int64(s.texts))
+		s.name, s.bar = name, newJobBar(s.w, name, int64(of))
 	}
-	s.bar.job(job.Summary{Records: texts, Bytes: int64(texts)})
+	s.bar.job(job.Summary{Records: done, Bytes: int64(done)})
 }
 
 func (s *stages) done() {

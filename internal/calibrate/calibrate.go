@@ -28,8 +28,8 @@ type Options struct {
 	MaxError float64
 	// Compile writes the package of Model, with its Quant, into a directory.
 	Compile func(ctx context.Context, math ir.DType, dir string) error
-	// Progress is called with what is done, and how many texts it has been done with.
-	Progress func(what string, texts int)
+	// Progress is called with what is done, and with how many of the texts that is for.
+	Progress func(what string, done, of int)
 }
 
 // Run returns the Config, which it leaves in o.Model, and what verify says of it.
@@ -40,12 +40,16 @@ func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
 		return nil, report, err
 	}
 	defer os.RemoveAll(tmp)
+	made, held, err := split(o.Texts)
+	if err != nil {
+		return nil, report, err
+	}
 	o.Model.Quant = nil
 	base := filepath.Join(tmp, "f32")
 	if err := o.Compile(ctx, ir.F32, base); err != nil {
 		return nil, report, err
 	}
-	rec, err := record(ctx, base, o)
+	rec, err := record(ctx, base, o, made, held)
 	if err != nil {
 		return nil, report, err
 	}
@@ -62,7 +66,7 @@ func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
 		if err := rec.shift(ctx, c, o.Model.Checkpoint); err != nil {
 			return nil, report, err
 		}
-		r, err := try(ctx, o, c, filepath.Join(tmp, fmt.Sprint("int8-", round)), fmt.Sprintf("int8, choice %d", round+1), base)
+		r, err := try(ctx, o, c, filepath.Join(tmp, fmt.Sprint("int8-", round)), fmt.Sprintf("int8, choice %d", round+1), base, held)
 		if err != nil {
 			return nil, report, err
 		}
@@ -86,6 +90,22 @@ func Run(ctx context.Context, o Options) (*quant.Config, verify.Report, error) {
 	return best, report, nil
 }
 
+// split divides the texts into those that statistics are made of, and those that errors are
+// measured on: what a statistic gains on its own texts it may not gain on others.
+func split(texts []verify.Text) (made, held []verify.Text, err error) {
+	if len(texts) < 2 {
+		return nil, nil, fmt.Errorf("one text is not enough: statistics are made of one half of the texts, and errors measured on the other")
+	}
+	for i, t := range texts {
+		if i%2 == 0 {
+			made = append(made, t)
+		} else {
+			held = append(held, t)
+		}
+	}
+	return made, held, nil
+}
+
 const (
 	// rounds bounds how often a choice is made and measured.
 	rounds = 4
@@ -97,7 +117,7 @@ const (
 )
 
 // try compiles a choice into dir for the time that it takes to measure it.
-func try(ctx context.Context, o Options, c *quant.Config, dir, name, base string) (verify.Report, error) {
+func try(ctx context.Context, o Options, c *quant.Config, dir, name, base string, held []verify.Text) (verify.Report, error) {
 	c.Model, o.Model.Quant = o.Model.Size(), c
 	if err := o.Compile(ctx, ir.I8, dir); err != nil {
 		return verify.Report{}, err
@@ -105,23 +125,26 @@ func try(ctx context.Context, o Options, c *quant.Config, dir, name, base string
 	defer os.RemoveAll(dir)
 	return verify.Run(ctx, verify.Options{
 		Model: o.Model, A: verify.Side{Name: "f32", Dir: base}, B: verify.Side{Name: "int8", Dir: dir},
-		Texts: o.Texts, Progress: func(n int) { o.Progress(name, n) },
+		Texts: held, Progress: func(n int) { o.Progress(name, n, len(held)) },
 	})
 }
 
 // notes are what a reader of the file wants to know first.
 func notes(c *quant.Config, r verify.Report, most float64) []string {
 	n := map[quant.Precision]int{}
-	smooth := 0
+	smooth, shift := 0, 0
 	for _, l := range c.Linears {
 		n[l.Precision]++
+		if l.Shift != nil {
+			shift++
+		}
 		if l.Smooth != nil {
 			smooth++
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("%d matmuls in int8, %d of them smoothed; %d in bf16", n[quant.Int8], smooth, n[quant.BF16]),
-		fmt.Sprintf("error of the last hidden states against f32: %.3g (asked for: at most %g), on %d texts of %d tokens", r.Error(), most, r.Texts, r.Tokens),
+		fmt.Sprintf("%d matmuls in int8, %d of them smoothed and %d shifted; %d in bf16", n[quant.Int8], smooth, shift, n[quant.BF16]),
+		fmt.Sprintf("error of the last hidden states against f32: %.3g (asked for: at most %g), on %d texts of %d tokens that no statistic is made of", r.Error(), most, r.Texts, r.Tokens),
 	}
 	if a := r.Answers; a != nil {
 		lines = append(lines, fmt.Sprintf("the same answer for %d of %d %s", a.Same, a.Of, a.What))

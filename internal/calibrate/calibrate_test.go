@@ -36,7 +36,7 @@ func TestRun(t *testing.T) {
 	}
 	seen := map[string]int{}
 	o := Options{Model: m, Texts: texts, MaxError: 0.012,
-		Progress: func(what string, n int) { seen[what] = n },
+		Progress: func(what string, done, of int) { seen[what] = 100*of + done },
 		Compile: func(ctx context.Context, math ir.DType, dir string) error {
 			_, err := pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Architectures: []string{}})
 			return err
@@ -46,7 +46,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := r.Error(); !(e > 0 && e <= o.MaxError) || seen["f32"] != 3 || seen["int8, choice 1"] != 3 {
+	if e := r.Error(); !(e > 0 && e <= o.MaxError) || seen["f32"] != 303 || seen["int8, choice 1"] != 101 || r.Texts != 1 {
 		t.Errorf("error %g, progress %v", e, seen)
 	}
 	text := c.String()

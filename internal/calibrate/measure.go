@@ -20,8 +20,8 @@ import (
 const (
 	// sampleOutputs is how many rows of a weight are looked at; see sampleRows.
 	sampleOutputs = 192
-	// smoothGain is how much smaller smoothing must make an error: less is not worth its line.
-	smoothGain = 0.9
+	// gain is how much smaller smoothing or a shift must make an error: less is not worth its line.
+	gain = 0.95
 )
 
 // item is one choice: a matmul, or the embedding table.
@@ -91,15 +91,16 @@ func (r *recording) item(m *matmul, src checkpoint.Source) (*item, error) {
 	it := &item{name: m.step.Name, bytes: int64(total) * int64(m.spec.K)}
 	// The matmuls that assign-precision leaves in bf16 have neither a layer nor the vocabulary.
 	it.small = !strings.HasPrefix(it.name, "layer.") && total != r.vocabulary()
-	var mean []float32
-	if m.shiftable() {
-		mean = m.mean()
-	}
-	it.error = errorOf(m.rows, rows, m.spec.K, nil, mean)
+	it.error = errorOf(m.rows, rows, m.spec.K, nil, nil)
 	if m.smoothable() {
 		s := smoothing(m.most, rows)
-		if e := errorOf(m.rows, rows, m.spec.K, s, mean); e < smoothGain*it.error {
+		if e := errorOf(m.rows, rows, m.spec.K, s, nil); e < gain*it.error {
 			it.error, it.smooth = e, s
+		}
+	}
+	if m.shiftable() {
+		if e := errorOf(m.rows, rows, m.spec.K, it.smooth, m.mean()); e < gain*it.error {
+			it.error, m.shifted = e, true
 		}
 	}
 	return it, nil
@@ -172,7 +173,8 @@ func smoothing(most, weights []float32) []float32 {
 }
 
 // errorOf returns ‖a−b‖/‖b‖ of the products b of rows of x and w, both [·][k], and the products a
-// of their codes. x is divided by s, and w multiplied by it, where s is not nil.
+// of their codes. x is divided by s, and w multiplied by it, where s is not nil; and what rounding w
+// takes from the product of mean is added to a (shift.go), where mean is not nil.
 func errorOf(x, w []float32, k int, s, mean []float32) float64 {
 	codes := func(rows []float32, quantize func(codes, row []float32) float32, change func(x, s float32) float32) ([]float32, []float32) {
 		out, scales := slices.Clone(rows), make([]float32, len(rows)/k)

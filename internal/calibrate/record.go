@@ -12,8 +12,8 @@ import (
 )
 
 // This file owns what is seen of the activations: the program runs step by step, and of the left
-// factor of each matmul a few rows and the largest magnitude of each channel are kept. A result is
-// forgotten when its buffer is written again.
+// factor of each matmul the largest magnitude and the mean of each channel are kept, and of other
+// texts a few rows. A result is forgotten when its buffer is written again.
 
 // sampleRows is how many rows are kept of each matmul. The error of a matmul is a root mean square
 // over rows and outputs: of 48 rows and 192 outputs it is known to a few percent.
@@ -30,20 +30,23 @@ type recording struct {
 type matmul struct {
 	step program.Step
 	spec kernel.Spec
-	// rows are left factors [·][K] after the norm, if there is one; most has the largest
-	// magnitude of each of their K channels over all tokens.
-	rows, most []float32
-	// sum has the sum of each channel over all tokens, of which there are count.
+	// most has the largest magnitude of each of the K channels of the left factor, after the norm
+	// if there is one, and sum the sum of each over count tokens.
+	most  []float32
 	sum   []float64
 	count int
+	// rows are left factors [·][K] of the texts that errors are measured on.
+	rows []float32
 	// change and result are Σ² of what a matmul with a residual adds to the residual stream, and
 	// of the stream after it, over the sampled rows.
 	change, result float64
 	gamma, beta    []float32
+	shifted        bool // by the mean: see shift.go
 }
 
-// record runs the texts through the f32 package in dir.
-func record(ctx context.Context, dir string, o Options) (*recording, error) {
+// record runs the texts through the f32 package in dir: statistics are made of the first, rows
+// sampled of the others.
+func record(ctx context.Context, dir string, o Options, made, held []verify.Text) (*recording, error) {
 	d, err := pipeline.StartDriver(ctx, dir, pipeline.DriverOptions{MaxTokens: verify.MaxTokens, Observe: true})
 	if err != nil {
 		return nil, err
@@ -68,29 +71,36 @@ func record(ctx context.Context, dir string, o Options) (*recording, error) {
 		}
 		r.matmuls, r.at[i] = append(r.matmuls, m), m
 	}
-	batches := verify.Batches(o.Texts)
+	texts := 0
+	run := func(batches []pipeline.Request) error {
+		for _, b := range batches {
+			err := d.Do(b, func(resp pipeline.Response) error {
+				for _, s := range resp.Steps {
+					if err := r.see(s); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			texts += len(b.Offsets) - 1
+			o.Progress("f32", texts, len(o.Texts))
+			r.tokens.first += len(b.IDs)
+		}
+		return nil
+	}
+	if err := run(verify.Batches(made)); err != nil {
+		return nil, err
+	}
+	r.tokens, r.picked = counter{}, counter{}
+	batches := verify.Batches(held)
 	for _, b := range batches {
 		r.tokens.total += len(b.IDs)
 		r.picked.total += len(b.Rows)
 	}
-	texts := 0
-	for _, b := range batches {
-		err := d.Do(b, func(resp pipeline.Response) error {
-			for _, s := range resp.Steps {
-				if err := r.see(s); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		texts += len(b.Offsets) - 1
-		o.Progress("f32", texts)
-		r.tokens.first += len(b.IDs)
-	}
-	return &r.recording, nil
+	return &r.recording, run(batches)
 }
 
 // mean returns the mean left factor.
@@ -109,11 +119,14 @@ type recorder struct {
 	tokens, picked counter
 }
 
-// counter chooses rows, evenly over all of them.
+// counter chooses rows, evenly over all of them; none while statistics are made, when total is 0.
 type counter struct{ total, first int }
 
 // sampled reports whether row i of what comes now is kept: the first of total/sampleRows.
 func (c *counter) sampled(i int) bool {
+	if c.total == 0 {
+		return false
+	}
 	at := c.first + i
 	return at*sampleRows/c.total != (at-1)*sampleRows/c.total || at == 0
 }
@@ -164,11 +177,14 @@ func (r *recorder) matmul(m *matmul, rows *counter, result []float32) error {
 			return err
 		}
 	}
-	for i, v := range x {
-		m.most[i%k] = max(m.most[i%k], float32(math.Abs(float64(v))))
-		m.sum[i%k] += float64(v)
+	if rows.total == 0 {
+		for i, v := range x {
+			m.most[i%k] = max(m.most[i%k], float32(math.Abs(float64(v))))
+			m.sum[i%k] += float64(v)
+		}
+		m.count += len(x) / k
+		return nil
 	}
-	m.count += len(x) / k
 	for i := range len(x) / k {
 		if !rows.sampled(i) {
 			continue

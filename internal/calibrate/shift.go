@@ -13,7 +13,8 @@ import (
 
 // This file owns what rounding a weight to 8 bits takes from the result of the mean left factor,
 // Σ_k (w[n,k] − ŵ[n,k])·mean[k], and its bias gets back. What is left of the error differs from
-// token to token.
+// token to token. It gains where the mean is large against what tokens have of their own, and is
+// that of other texts too, which measure.go sees on texts that the mean is not made of.
 
 // shiftable reports whether a matmul gets a shift: those of layers, whose errors go on.
 func (m *matmul) shiftable() bool { return strings.HasPrefix(m.step.Name, "layer.") }
@@ -22,7 +23,7 @@ func (m *matmul) shiftable() bool { return strings.HasPrefix(m.step.Name, "layer
 func (r *recording) shift(ctx context.Context, c *quant.Config, src checkpoint.Source) error {
 	for _, m := range r.matmuls {
 		l := c.Linears[m.step.Name]
-		if !m.shiftable() || l.Precision != quant.Int8 {
+		if !m.shifted || l.Precision != quant.Int8 {
 			continue
 		}
 		if err := ctx.Err(); err != nil {

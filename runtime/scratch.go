@@ -12,7 +12,7 @@ import "unsafe"
 // cache line: offsets are multiples of 4 bytes a row.
 const rowAlign = 16
 
-// MemoryPlan is what a session takes outside the Go heap.
+// MemoryPlan is what a session on the CPU takes outside the Go heap.
 type MemoryPlan struct {
 	Tokens  int // bytes of the buffers with a row for each token
 	Picked  int // bytes of the buffers with a row for each selected row

@@ -340,4 +340,13 @@ func TestHeadsEmulated(t *testing.T) {
 			checkBest(t, s, mod)
 		})
 	}
+	t.Run("encoder", func(t *testing.T) {
+		t.Parallel()
+		_, model, mod := deviceModel(t, headDir(t, "encoder"), nil, onEmulator)
+		s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
+		checkAlone(t, s, mod)
+		if _, err := s.Logits(context.Background(), []int32{0}); err != rt.ErrNoHead {
+			t.Errorf("logits of an encoder: %v", err)
+		}
+	})
 }

@@ -78,6 +78,33 @@ func TestTinyEmulated(t *testing.T) {
 	}
 }
 
+// TestNoGPU: a package runs on the CPU where the GPU cannot be used and the caller leaves the choice,
+// and says why; where the caller asks for the GPU, that is the error. A package without code for it
+// says so.
+func TestNoGPU(t *testing.T) {
+	_, dir := compileGPU(t, modelDir(t, "ln_abs_mha_bias", "model.bf16.safetensors"))
+	t.Setenv("CUDA_VISIBLE_DEVICES", "") // also where there is one
+	d, err := StartDriver(context.Background(), dir, DriverOptions{Device: "auto", MaxTokens: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.Hello.NoDevice == "" || d.Hello.Kernels != rt.PortableTier {
+		t.Errorf("it runs on %q, because of %q", d.Hello.Kernels, d.Hello.NoDevice)
+	}
+	if err := d.Do(Request{IDs: []int32{1, 2}, Offsets: []int32{0, 2}}, func(Response) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	_, err = StartDriver(context.Background(), dir, DriverOptions{Device: gpuDevice})
+	if want := "options: device \"cuda\": " + d.Hello.NoDevice; err == nil || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+	_, cpu := compile(t, modelDir(t, "ln_abs_mha_bias", "model.bf16.safetensors"), ir.BF16)
+	if _, err := StartDriver(context.Background(), cpu, DriverOptions{Device: DeviceEmulator}); err == nil || !strings.Contains(err.Error(), "has no kernels for a GPU") {
+		t.Errorf("a package for the CPU: %v", err)
+	}
+}
+
 // TestGPUBuilds vets a package with code for the GPU without the build tag and, where there is a C
 // compiler, with it. Without the tag the package has neither cgo nor a dependency.
 func TestGPUBuilds(t *testing.T) {

@@ -39,6 +39,7 @@ func TestBinding(t *testing.T) {
 		env       []string
 	}{
 		{"calls", "TestDriverCalls", nil},
+		{"heap", "TestNoHeap", nil},
 		{"no device", "TestNoDriver", []string{"CUDA_MOCK_FAIL=cuInit", "WANT=cuInit: CUDA_ERROR_NO_DEVICE (100), no CUDA-capable device is detected"}},
 		{"none shown", "TestNoDriver", []string{"CUDA_MOCK_DEVICES=0", "WANT=the CUDA driver shows no device"}},
 		{"other device", "TestNoDriver", []string{"CUDA_MOCK_CAPABILITY=80", "WANT=Mock H100 has compute capability 8.0, the kernels are for 9.0 (H100, H200)"}},

@@ -141,6 +141,28 @@ func TestDriverCalls(t *testing.T) {
 	}
 }
 
+// TestNoHeap: the calls of a step make no heap objects.
+func TestNoHeap(t *testing.T) {
+	d := openMock(t)
+	if err := d.Load(mockPTX); err != nil {
+		t.Fatal(err)
+	}
+	f, memory, host, s := must(d.Function("one", 0)), must(d.Alloc(64)), must(d.HostAlloc(64)), must(d.NewStream())
+	params, offsets := make([]byte, 192), []int{0, 8, 64}
+	launch := func() error { return s.Launch(f, LaunchSize{Grid: 1, Threads: 32, Cluster: 2}, params, offsets) }
+	g := must(s.Capture(launch))
+	n := testing.AllocsPerRun(5, func() {
+		for _, err := range [...]error{s.CopyIn(memory[0], host), launch(), s.LaunchGraph(g), s.CopyOut(host, memory[0]), s.Sync()} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v heap objects", n)
+	}
+}
+
 // TestNoDriver: where no device can be used, one sentence says why, and the process goes on.
 func TestNoDriver(t *testing.T) {
 	want := os.Getenv("WANT")

@@ -261,8 +261,9 @@ func bucket(rows int) int {
 	return roundUp(max(rows, 1), max(16, 1<<bits.Len(uint(rows-1))>>3))
 }
 
-// sequenceBucket rounds up to a power of two.
-func sequenceBucket(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
+// sequenceBucket rounds up to a power of four. It bounds work items alone: a sequence too many is
+// one CTA for each key/value head that finds no work.
+func sequenceBucket(n int) int { return 1 << roundUp(bits.Len(uint(max(n, 1)-1)), 2) }
 
 // view is n values at the beginning of memory.
 func view[E any](memory []byte, n int) []E {

@@ -272,7 +272,11 @@ func checkTier(mod *Module, t Tier) error {
 		case Gemm:
 			has = im.Prologue != nil && im.Block != nil
 			blocks = blocks && im.MicroM > 0 && im.BlockM%im.MicroM == 0 && im.BlockN > 0 && im.BlockN%k.Group == 0
-			c.want(im.RowBytes >= k.KPad && im.RowBytes%4 == 0, "kernels %q: packed rows of %q are %d bytes apart", t.Name, k.Name, im.RowBytes)
+			least := k.KPad
+			if k.Math == I8 {
+				least += codesAt
+			}
+			c.want(im.RowBytes >= least && im.RowBytes%4 == 0, "kernels %q: packed rows of %q are %d bytes apart", t.Name, k.Name, im.RowBytes)
 		case Attention:
 			has = im.PackQ != nil && im.PackKV != nil && im.Attend != nil && im.Finish != nil
 			blocks = blocks && im.MicroM > 0 && im.BlockN > 0 && im.BlockN%panelN == 0

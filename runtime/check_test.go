@@ -35,6 +35,7 @@ func TestModuleDefects(t *testing.T) {
 		{"norm", func(m *Module) { m.Kernels[1].Norm = 9 }, "unknown norm"},
 		{"dtype", func(m *Module) { m.Kernels[0].Out = I8 }, "neither f32 nor bf16"},
 		{"padding", func(m *Module) { kernel(m, "layer.0.o").KPad++ }, "not a multiple of 32"},
+		{"codes of one factor", func(m *Module) { kernel(m, "layer.0.o").Math = I8 }, "codes of a row"},
 		{"panels", func(m *Module) { kernel(m, "layer.0.o").Panels++ }, "Panels="},
 		{"panel bytes", func(m *Module) { kernel(m, "layer.0.o").PanelBytes++ }, "panels have"},
 		{"group", func(m *Module) { kernel(m, "layer.0.qkv").Group = 1 }, "cuts heads"},

@@ -204,8 +204,47 @@ func exact(k kernel.Kernel) bool {
 	return inst.Sum != nil || k.Spec.Math == ir.I8
 }
 
+// extremeRows are rows of K elements whose codes are special: the last element of a row of ordinary
+// ones, or of zeros, is the number given.
+func extremeRows(s kernel.Spec) []float32 {
+	var x []float32
+	for _, ordinary := range []float32{1, 0} {
+		for _, last := range []float32{0, 0x1p-149, 0x1p-101, -0x1p127, float32(math.Inf(-1)), float32(math.NaN())} {
+			for i := range s.K - 1 {
+				x = append(x, ordinary*float32(i%7-3))
+			}
+			x = append(x, last)
+		}
+	}
+	return x
+}
+
+// checkExtremes checks the prologue on extremeRows.
+func checkExtremes(t *testing.T, p *program, u unitUnderTest) {
+	s := u.Spec
+	x := extremeRows(s)
+	m := len(x) / s.K
+	in := gemmInput(rand.New(rand.NewPCG(6, 0)), s, m)
+	in.X = x
+	got, want := runGemm(t, p, u, in, 0, m, m, u.Plan.BlockN).packed, kernel.EvalPrologue(s, x, nil, nil)
+	for i, w := range want.Rows {
+		if got.Rows[i] != w {
+			t.Errorf("extreme row %d: code %d is %v, want %v", i/s.KPad(), i%s.KPad(), got.Rows[i], w)
+			break
+		}
+	}
+	for r, w := range want.Scale {
+		if g := got.Scale[r]; g != w && (g == g || w == w) {
+			t.Errorf("extreme row %d: scale %v, want %v", r, g, w)
+		}
+	}
+}
+
 func checkGemm(t *testing.T, p *program, u unitUnderTest) {
 	s, plan := u.Spec, u.Plan
+	if s.Math == ir.I8 && s.Prologue == kernel.NoPrologue {
+		checkExtremes(t, p, u)
+	}
 	for _, m := range rowCounts(plan) {
 		in := gemmInput(rand.New(rand.NewPCG(1, uint64(m))), s, m)
 		got := runGemm(t, p, u, in, 0, m, plan.BlockM, plan.BlockN)

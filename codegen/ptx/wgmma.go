@@ -50,6 +50,7 @@ type wgmmaGemm struct {
 	a, b, rows reg // maps of A and B, address of the number of rows
 	operands   epilogueOperands
 	rank       reg // in the cluster
+	count      reg // of rows
 	ring       ring
 }
 
@@ -194,9 +195,9 @@ func (g *wgmmaGemm) eachTile(do func(row, col reg)) {
 	if g.cluster > 1 {
 		tile, step = g.r("div.u32", tile, g.cluster), g.r("div.u32", step, g.cluster)
 	}
-	rows := g.r("ld.global.u32", at(g.rows, 0))
+	g.count = g.r("ld.global.u32", at(g.rows, 0))
 	height := g.m * g.cluster
-	blocks := g.r("div.u32", g.r("add.u32", rows, height-1), height)
+	blocks := g.r("div.u32", g.r("add.u32", g.count, height-1), height)
 	columns := (g.spec.WeightRows() + g.n - 1) / g.n
 	tiles := g.r("mul.lo.u32", blocks, columns)
 	loop, end := g.label("tile"), g.label("tiles")

@@ -65,7 +65,12 @@ type tileEpilogue struct {
 	bias, colSum reg // at the first column of the thread; under Rope at the thread's place in a head
 	hasStats     reg
 	end          string
+	old          map[[2]int][]reg // of the residual, by row and column
 }
+
+// residualAhead is for how many panels the residual is under way: it is in memory that the stores go
+// to, so that the assembler moves no load before a store.
+const residualAhead = 3
 
 // quadCols is how many neighbouring columns a thread has.
 func (g *wgmmaGemm) quadCols() int {
@@ -87,9 +92,8 @@ func (g *wgmmaGemm) outCols(n int) int {
 // thread's first ones, col the tile's first row of the weight matrix.
 func (g *wgmmaGemm) tileOperands(row, col, quad reg) *tileEpilogue {
 	s, o := g.spec, g.operands
-	x := &tileEpilogue{wgmmaGemm: g, col: col, quad: quad, end: g.label("written")}
-	count := g.r("ld.global.u32", at(g.rows, 0))
-	last := g.r("sub.u32", count, 1)
+	x := &tileEpilogue{wgmmaGemm: g, col: col, quad: quad, end: g.label("written"), old: map[[2]int][]reg{}}
+	last := g.r("sub.u32", g.count, 1)
 
 	// The first column of the thread, in the panels and in the result.
 	panelCol, outCol := g.b32(), g.b32()
@@ -114,7 +118,7 @@ func (g *wgmmaGemm) tileOperands(row, col, quad reg) *tileEpilogue {
 	for h := range x.rows {
 		r := &x.rows[h]
 		at8 := g.r("add.u32", row, 8*h)
-		r.valid = g.p("setp.lt.u32", at8, count)
+		r.valid = g.p("setp.lt.u32", at8, g.count)
 		// Rows that do not exist read what belongs to the last one, and are not written.
 		clamped := g.r("min.u32", at8, last)
 		place := func(base reg, pitch, size int) reg {
@@ -138,7 +142,35 @@ func (g *wgmmaGemm) tileOperands(row, col, quad reg) *tileEpilogue {
 			x.angles(r, clamped)
 		}
 	}
+	for p := range residualAhead {
+		x.loadResidual(p)
+	}
 	return x
+}
+
+// panels is how many panels of the tile exist in its first place, the leftmost one.
+func (x *tileEpilogue) panels() int { return min(x.n/kernel.PanelN, x.spec.Panels()) }
+
+// loadResidual loads what is added to the columns of a panel.
+func (x *tileEpilogue) loadResidual(panel int) {
+	if x.operands.res == "" || panel >= x.panels() {
+		return
+	}
+	width := x.outCols(kernel.PanelN)
+	for col := panel * width; col < (panel+1)*width; col += 16 {
+		for h, r := range x.rows {
+			exists := x.partial(r.valid, col)
+			if x.spec.WeightRows()%x.n != 0 {
+				exists = x.p("setp.lt.and.s32", x.col, x.spec.WeightRows()-panel*kernel.PanelN, exists)
+			}
+			old := many(4, x.f32)
+			for _, f := range old {
+				x.do("mov.f32", f, 0.0)
+			}
+			x.doIf(exists, "ld.global.v4.f32", vec(old...), at(r.res, 4*col))
+			x.old[[2]int{h, col}] = old
+		}
+	}
 }
 
 // norm sums the statistics of a row, each of the four threads of a row a quarter of the slots, and
@@ -219,8 +251,9 @@ func (x *tileEpilogue) epilogue(acc []reg) {
 
 // eachPanel calls do for each panel of the tile; panels beyond the matrix are jumped over.
 func (x *tileEpilogue) eachPanel(do func(p int)) {
-	for p := range min(x.n/kernel.PanelN, x.spec.Panels()) {
+	for p := range x.panels() {
 		x.stopAt(p * kernel.PanelN)
+		x.loadResidual(p + residualAhead)
 		do(p)
 	}
 }
@@ -373,6 +406,9 @@ func (x *tileEpilogue) square(sums *[2]reg, v []reg) {
 // its first one in the tile. Values of columns that do not exist become 0.
 func (x *tileEpilogue) finish(h, col int, v []reg) {
 	r := x.rows[h]
+	for i, f := range x.old[[2]int{h, col}] {
+		x.do("add.rn.f32", v[i], v[i], f)
+	}
 	halves := [][]reg{v}
 	if x.second() != 2 {
 		halves = [][]reg{v[:2], v[2:]}
@@ -380,16 +416,6 @@ func (x *tileEpilogue) finish(h, col int, v []reg) {
 	for i, part := range halves {
 		col := col + i*x.second()
 		exists := x.partial(r.valid, col)
-		if r.res != "" {
-			old := many(len(part), x.f32)
-			for _, f := range old {
-				x.do("mov.f32", f, 0.0)
-			}
-			x.doIf(exists, "ld.global."+vector(len(part))+"f32", vec(old...), at(r.res, 4*col))
-			for i := range part {
-				x.do("add.rn.f32", part[i], part[i], old[i])
-			}
-		}
 		shadow := r.writeShadow
 		if exists != r.valid && x.spec.Out == ir.F32 {
 			for _, f := range part {

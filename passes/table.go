@@ -42,7 +42,7 @@ var table = []Pass{
 		"Joins matmuls that read the same rows into one: query, key and value, and gate and up. Their weights are concatenated and the results are slices; queries, keys and values stay together in one buffer, so that attention reads one tensor.",
 		mergeSiblings, ensureMerged},
 	{"smooth-activations",
-		"Moves the range of activations into weights, for matmuls of 8 bits that have smoothing factors: the columns of a weight are multiplied by them, and the norm or the up half of a gated unit before it is divided. Without such factors nothing changes.",
+		"Moves the range of activations into weights, for matmuls of 8 bits that have smoothing factors: the columns of a weight are multiplied by them, and the norm or the up half of a gated unit before it is divided. Biases get what rounding the weights takes from the mean result, where the options have it. Otherwise nothing changes.",
 		smoothActivations, nil},
 	{"assign-precision",
 		"Writes the numerics policy into the graph as casts and result types. f32 changes nothing. bf16: both factors of every matmul and of attention are rounded to bf16 and summed in f32; the embedding table is stored in bf16; the residual stream, norms, softmax, activations and logits stay f32. i8: as bf16, but rows of both factors of the matmuls of the layers, the first ones excepted, and of the decoder are rounded to 8 bits with a scale each, and so is the embedding table.",

@@ -57,7 +57,7 @@ internal/pipeline:      *, golang.org/x/mod
 internal/job:           checkpoint, internal/nearest
 internal/metrics:       -
 internal/jglue:         internal/metrics
-internal/gpucheck:      internal/pipeline, checkpoint, graph/bert, kernel, ir, internal/num, runtime, runtime/cuda
+internal/gpucheck:      codegen/ptx, internal/pipeline, checkpoint, graph/bert, kernel, ir, internal/num, runtime, runtime/cuda
 internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, ir, internal/num
 internal/calibrate:     internal/pipeline, internal/verify, checkpoint, program, kernel, ir, quant
 internal/verify:        internal/pipeline, graph/bert, program, ir, tokenizer, internal/num

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/bertc/bertc/codegen/ptx"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/ir"
@@ -80,15 +81,29 @@ func Run(ctx context.Context, w io.Writer, o Options) (failed int, err error) {
 	return c.failed, c.times(ctx, work)
 }
 
-// device opens the device once and says what it is.
+// device says what the device is, and asks it the questions that all kernels rely on.
 func (c *checker) device() error {
 	d, err := c.Open()
 	if err != nil {
 		return err
 	}
+	defer d.Close()
 	i := d.Info()
-	fmt.Fprintf(c.w, "%s, compute capability %d.%d, %d multiprocessors, %.0f GiB\n", i.Name, i.Major, i.Minor, i.SMs, float64(i.Memory)/(1<<30))
-	return d.Close()
+	fmt.Fprintf(c.w, "%s, compute capability %d.%d, %d multiprocessors, %.0f GiB\n\n", i.Name, i.Major, i.Minor, i.SMs, float64(i.Memory)/(1<<30))
+	probes := ptx.Probes()
+	found, err := ptx.RunProbes(d, probes)
+	if err != nil {
+		return err
+	}
+	wrong := 0
+	for i, err := range found {
+		if err != nil {
+			wrong++
+			c.say(false, "probe "+probes[i].Name, probes[i].Asks, "%v", err)
+		}
+	}
+	c.say(wrong == 0, "probes", "wgmma and TMA as documented", "%d of %d", len(probes)-wrong, len(probes))
+	return nil
 }
 
 // say writes a result.
@@ -260,7 +275,8 @@ func values(data []byte, d rt.DType) []float64 {
 	return out
 }
 
-// fullSize compares the kernels of the full size with those of the CPU in Go.
+// fullSize compares the kernels of the full size with those of the CPU in Go, and the tiles of large
+// batches with those of the small one.
 func (c *checker) fullSize(ctx context.Context, m *compiled) error {
 	cpu, err := m.onCPU()
 	if err != nil {
@@ -295,5 +311,19 @@ func (c *checker) fullSize(ctx context.Context, m *compiled) error {
 	c.say(e <= budget, "full size", "hidden states, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
 	e = num.RelL2(logits[1], logits[0])
 	c.say(e <= budget, "full size", "logits, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
+	for _, more := range []int{1, 3, 7, 15} {
+		all, _, ends := m.batch(append([]int{1, 150, 300}, slices.Repeat([]int{512}, more)...)...)
+		s, err := gpu.NewSession(rt.SessionOptions{MaxTokens: len(all)})
+		if err != nil {
+			return err
+		}
+		err = s.Encode(ctx, all, nil, ends)
+		same := err == nil && slices.Equal(num.Float64s(s.Hidden()[:len(hidden[1])]), hidden[1])
+		s.Close()
+		if err != nil {
+			return err
+		}
+		c.say(same, "full size", fmt.Sprintf("among %d tokens", len(all)), "same bits: %v", same)
+	}
 	return nil
 }

@@ -507,6 +507,9 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 		if moff%8 != 0 || bar == nil {
 			w.fail(Barrier, "no mbarrier was initialised at %#x of CTA %d", moff+sharedBase, c.index)
 		}
+		if !bar.fenced {
+			w.fail(Race, "uses %s; between its init and the copy is neither fence.mbarrier_init nor fence.proxy.async", bar)
+		}
 		u := w.actor()
 		c.touch(&u, moff, 8, false)
 		bar.clk++

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,15 +32,15 @@ var faults = []fault{
 	{what: "empty barriers count more arrivals than there are", file: "gemm.ptx", old: "[%r4+8], 8;", new: "[%r4+8], 9;", want: Deadlock},
 	{what: "consumers never release a stage", file: "gemm.ptx", old: "	@%p6 mbarrier.arrive.shared::cta.b64 _, [%r13];\n", new: "", want: Deadlock},
 	{what: "setmaxnreg asks for more than the pool has", file: "gemm.ptx", old: ".u32 232;", new: ".u32 240;", want: Deadlock},
-	{what: "the phase does not flip", file: "gemm.ptx", old: "	@%p3 xor.b32 %r10, %r10, 1;\n", new: "", want: Barrier},
+	{what: "the phase does not flip", file: "gemm.ptx", old: "	@%p3 xor.b32 %r10, %r10, 1;\n", new: "", want: Race},
 	{what: "one warp of a CTA misses a barrier", file: "gemm.ptx", old: "INIT_DONE:\n	bar.sync 0;", new: "INIT_DONE:\n	shr.u32 %r30, %r0, 5;\n	setp.eq.u32 %p7, %r30, 3;\n	@!%p7 bar.sync 0;", want: Barrier},
 
 	{what: "the consumer does not wait for the full barrier", file: "gemm.ptx", old: "	@!%p2 bra WAIT_FULL;\n", new: "", want: Race},
-	{what: "the producer does not wait for the empty barrier", file: "gemm.ptx", old: "	@!%p2 bra WAIT_EMPTY;\n", new: "", want: Barrier},
+	{what: "the producer does not wait for the empty barrier", file: "gemm.ptx", old: "	@!%p2 bra WAIT_EMPTY;\n", new: "", want: Race},
 	{what: "empty barriers count one warp instead of all", file: "gemm.ptx", old: ", 8;   // consumer warps", new: ", 1;", want: Race},
 	{what: "a stage is released before the wgmma that read it are done", file: "gemm.ptx",
 		old: "	wgmma.wait_group.sync.aligned 0;\n	@%p6 mbarrier.arrive.shared::cta.b64 _, [%r13];\n", new: "	@%p6 mbarrier.arrive.shared::cta.b64 _, [%r13];\n	wgmma.wait_group.sync.aligned 0;\n", want: Race},
-	{what: "mbarriers are used without a barrier behind their init", file: "gemm.ptx", old: "INIT_DONE:\n	bar.sync 0;", new: "INIT_DONE:", want: Race},
+	{what: "mbarriers are used without a barrier behind their init", file: "gemm.ptx", old: "INIT_DONE:\n	bar.sync 0;", new: "INIT_DONE:", want: Barrier},
 	{what: "tiles of two CTAs overlap", file: "gemm.ptx", old: "mov.u32 %r6, %ctaid.x;\n	shl.b32 %r6, %r6, 7;", new: "mov.u32 %r6, %ctaid.x;\n	shl.b32 %r6, %r6, 6;", want: Race},
 	{what: "no bar.sync between keys: K and V are loaded while other warps use them", file: "attention.ptx", old: "	bar.sync 1, 128;                  // all warps are done with K and V\n", new: "", want: Race},
 	{what: "no bar.sync at the end of the loop of mma.sync", file: "mma.ptx", old: "	bar.sync 0;\n	mov.u32 %r22, %r23;", new: "	mov.u32 %r22, %r23;", want: Race},
@@ -97,6 +98,7 @@ var faults = []fault{
 	{what: "the result is overwritten while a TMA store reads it", file: "exchange.ptx", old: "	@%p0 cp.async.bulk.wait_group.read 0; ", new: "	// ", want: Race},
 	{what: "cp.async.bulk.commit_group is missing", file: "exchange.ptx", old: "	cp.async.bulk.commit_group;\n", new: "", want: Race},
 	{what: "the kernel ends while a TMA store reads shared memory", file: "exchange.ptx", old: "	@%p0 cp.async.bulk.wait_group 0;\n", new: "", want: InFlight},
+	{what: "no fence behind the init of mbarriers that TMA uses", file: "exchange.ptx", old: "	fence.mbarrier_init.release.cluster;\n	fence.proxy.async.shared::cta;\n", new: "", want: Race},
 	{what: "a CTA releases only its own copy of a multicast box", file: "exchange.ptx", old: "	@%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r8];\n", new: "", want: Deadlock},
 	{what: "empty barriers of a multicast count the warps of one CTA", file: "exchange.ptx", old: "[%r3], 8; ", new: "[%r3], 4; ", want: Race},
 	{what: "no cluster barrier behind the init of mbarriers", file: "exchange.ptx", old: "INIT_DONE:\n	barrier.cluster.arrive.release.aligned;\n	barrier.cluster.wait.acquire.aligned;\n", new: "INIT_DONE:\n	bar.sync 0;\n", want: Race},
@@ -111,20 +113,11 @@ var faults = []fault{
 	{what: "a loop that never ends", file: "axpb.ptx", old: "	ret;\n}", new: "FOREVER:\n	bra FOREVER;\n}", want: Livelock},
 }
 
-// caught runs a fault until a schedule shows it.
-func (f fault) caught(t *testing.T) (Kind, string) {
-	text := read(t, f.file)
-	if !strings.Contains(text, f.old) {
-		t.Fatalf("%s does not have %q", f.file, f.old)
-	}
-	m, err := Parse(strings.ReplaceAll(text, f.old, f.new))
+// caught runs the text of a kernel until a schedule shows a fault.
+func (k testKernel) caught(t *testing.T, text string) (Kind, string) {
+	m, err := Parse(text)
 	if err != nil {
 		t.Fatal(err)
-	}
-	i := slices.IndexFunc(testKernels, func(k testKernel) bool { return k.file == f.file })
-	k := testKernels[i]
-	if f.swizzle != 0 {
-		k.run = func(t testing.TB, m *Module, seed uint64) (float64, error) { return runGEMM(t, m, seed, f.swizzle-100) }
 	}
 	for seed := range uint64(seeds) {
 		e, err := k.run(t, m, seed)
@@ -140,6 +133,19 @@ func (f fault) caught(t *testing.T) (Kind, string) {
 		}
 	}
 	return "nothing", ""
+}
+
+// caught runs a fault.
+func (f fault) caught(t *testing.T) (Kind, string) {
+	text := read(t, f.file)
+	if !strings.Contains(text, f.old) {
+		t.Fatalf("%s does not have %q", f.file, f.old)
+	}
+	k := testKernels[slices.IndexFunc(testKernels, func(k testKernel) bool { return k.file == f.file })]
+	if f.swizzle != 0 {
+		k.run = func(t testing.TB, m *Module, seed uint64) (float64, error) { return runGEMM(t, m, seed, f.swizzle-100) }
+	}
+	return k.caught(t, strings.ReplaceAll(text, f.old, f.new))
 }
 
 func TestPlantedFaults(t *testing.T) {
@@ -202,6 +208,34 @@ func TestInstructionsDocument(t *testing.T) {
 		}
 		if !slices.ContainsFunc(faults, func(f fault) bool { return f.want == kind }) {
 			t.Errorf("no planted fault is caught as %q", kind)
+		}
+	}
+}
+
+// synchronizing are the instructions that order, and waits for what they order.
+var synchronizing = regexp.MustCompile(`\b(bar\.|barrier\.|mbarrier\.|fence\.|wgmma\.(fence|commit|wait)|cp\.async\.(commit|wait|bulk\.commit|bulk\.wait)|setmaxnreg|bra WAIT)`)
+
+// harmless are the synchronizing lines that can go from a test kernel without a fault, and why.
+var harmless = map[string]string{
+	"fence.mbarrier_init.release.cluster;": "the fence.proxy.async behind it does as well",
+	"fence.proxy.async.shared::cta;":       "the fence.mbarrier_init before it does as well; the fence before a TMA store has a planted fault",
+	"setmaxnreg.inc.sync.aligned.u32 232;": "how many registers a thread uses is for ptxas",
+}
+
+// TestEverySynchronization deletes each synchronizing line of each test kernel by itself. Every deletion
+// must be caught, unless the table says why it is harmless.
+func TestEverySynchronization(t *testing.T) {
+	for _, k := range testKernels {
+		lines := strings.SplitAfter(read(t, k.file), "\n")
+		for i, line := range lines {
+			code := strings.TrimSpace(line)
+			if !synchronizing.MatchString(line) || strings.HasPrefix(code, "//") {
+				continue
+			}
+			text := strings.Join(lines[:i], "") + "\n" + strings.Join(lines[i+1:], "")
+			if kind, _ := k.caught(t, text); kind == "nothing" && harmless[code] == "" {
+				t.Errorf("%s: line %d can go and nothing is caught: %s", k.file, i+1, code)
+			}
 		}
 	}
 }

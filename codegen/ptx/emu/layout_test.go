@@ -159,7 +159,7 @@ func testDescriptor(t *testing.T, n int, sa Swizzle, la int, ta bool, sb Swizzle
 	mov.b64 %%rd0, ta; cvta.param.u64 %%rd0, %%rd0; mov.b64 %%rd1, tb; cvta.param.u64 %%rd1, %%rd1;
 	setp.ne.u32 %%p0, %%r0, 0;
 	@%%p0 bra LOADED;
-	mbarrier.init.shared::cta.b64 [%%r3], 1;
+	mbarrier.init.shared::cta.b64 [%%r3], 1; fence.mbarrier_init.release.cluster;
 	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%%r3], %d;
 	%s
 LOADED:
@@ -232,7 +232,7 @@ func TestTMABox(t *testing.T) {
 	ld.param.u32 %r3, [x]; ld.param.u32 %r4, [y]; ld.param.u32 %r5, [z];
 	setp.ne.u32 %p0, %r0, 0;
 	@%p0 ret;
-	mbarrier.init.shared::cta.b64 [%r2], 1;
+	mbarrier.init.shared::cta.b64 [%r2], 1; fence.mbarrier_init.release.cluster;
 	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 256;
 	cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd0, {%r3, %r4, %r5}], [%r2];
 WAIT: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2], 0; @!%p1 bra WAIT;

@@ -13,8 +13,9 @@ const maxTx = 1<<20 - 1
 type mbarrier struct {
 	cta      *cta
 	off      int
-	line     int // of its init
-	phase    int // completed phases
+	line     int  // of its init
+	fenced   bool // the init is visible to the async proxy
+	phase    int  // completed phases
 	expected int
 	pending  int
 	tx       int
@@ -213,7 +214,9 @@ func (w *warp) initMbarrier(addr uint64, s space, count uint64) {
 		c.state[off+i] = byteBarrier
 	}
 	n := c.cluster.ents
-	c.mbars[uint32(off)] = &mbarrier{cta: c, off: off, line: w.in.line, expected: int(count), pending: int(count), next: newClocks(n), done: newClocks(n), ent: c.barrierEnt(c.barriers)}
+	b := &mbarrier{cta: c, off: off, line: w.in.line, expected: int(count), pending: int(count), next: newClocks(n), done: newClocks(n), ent: c.barrierEnt(c.barriers)}
+	c.mbars[uint32(off)] = b
+	w.inits = append(w.inits, b)
 	c.barriers++
 }
 
@@ -244,7 +247,7 @@ func (w *warp) waitMbarrier(in *instr, m uint32, s space, parity, try bool) acti
 		}
 	}
 	g := &w.groups[w.cur]
-	if try && v == 0 && (g.tried || w.sim.rng.next()&15 != 0) {
+	if try && v == 0 && (g.tried || w.sim.rng.intn(16) >= w.sim.spurious) {
 		g.tried = true
 		phase := first.phase
 		return w.waitFor(first.String, func() bool { return first.phase != phase })

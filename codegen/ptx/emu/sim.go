@@ -23,6 +23,8 @@ type sim struct {
 	steps   uint64
 	last    uint64 // steps at the last progress
 	changed bool   // a blocked group may be able to go on
+
+	spurious int // of 16 waits of try_wait that must wait, how many give up at once
 }
 
 // rng is splitmix64.
@@ -77,6 +79,7 @@ func (s *sim) lineText(line int) string {
 
 func newSim(d *Device, k *Kernel, c Config, params []byte) *sim {
 	s := &sim{dev: d, k: k, cfg: c, params: params, rng: rng(d.opt.Seed*0x9e3779b97f4a7c15 + d.launches)}
+	s.spurious = []int{1, 4, 14}[s.rng.intn(3)]
 	n := 1
 	for i := range c.Grid {
 		n *= c.Grid[i] / c.Cluster[i]

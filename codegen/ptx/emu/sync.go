@@ -31,8 +31,17 @@ func (w *warp) uniform(r int32, m uint32, what string) uint64 {
 
 // Fences.
 
+// fenceInits makes the mbarriers that the warp initialised visible to the async proxy.
+func (w *warp) fenceInits() {
+	for _, b := range w.inits {
+		b.fenced = true
+	}
+	w.inits = nil
+}
+
 // fenceProxy makes everything that happened before visible to the async proxy.
 func (w *warp) fenceProxy() {
+	w.fenceInits()
 	w.proxy.join(w.clock)
 	w.clock[w.ent()]++
 }
@@ -67,7 +76,7 @@ func decodeFence(d *decoder) {
 			d.fail("fence.mbarrier_init is .release.cluster")
 		}
 		d.done()
-		d.in.run = nop
+		d.in.run = func(w *warp, in *instr, m uint32) action { w.fenceInits(); return actNext }
 	default:
 		d.ignore("acq_rel", "sc", "acquire", "release")
 		gpu := d.has("gpu") || d.has("sys")

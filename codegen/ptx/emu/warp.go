@@ -44,7 +44,8 @@ type warp struct {
 	bulk   asyncGroups // cp.async.bulk
 	copies asyncGroups // cp.async
 
-	clusterWait int // phase of the cluster barrier that it arrived at, plus one; 0: none
+	inits       []*mbarrier // initialised, and no fence since
+	clusterWait int         // phase of the cluster barrier that it arrived at, plus one; 0: none
 
 	syncs uint32 // how often its lanes were synchronized
 	clock vclock // what happened before, for the generic proxy,

@@ -72,13 +72,13 @@ func Run(ctx context.Context, w io.Writer, o Options) (failed int, err error) {
 	}
 	m, err := compile(ctx, work, full(2, 8192))
 	if err == nil {
-		err = c.fullSize(ctx, m)
+		err = c.fullSize(ctx, m, 1, 3, 7, 15)
 		m.Close()
 	}
 	if err != nil {
 		return c.failed, fmt.Errorf("full size: %w", err)
 	}
-	return c.failed, c.times(ctx, work)
+	return c.failed, c.fullTimes(ctx, work)
 }
 
 // device says what the device is, and asks it the questions that all kernels rely on.
@@ -276,8 +276,8 @@ func values(data []byte, d rt.DType) []float64 {
 }
 
 // fullSize compares the kernels of the full size with those of the CPU in Go, and the tiles of large
-// batches with those of the small one.
-func (c *checker) fullSize(ctx context.Context, m *compiled) error {
+// batches, with so many sequences of 512 tokens more, with those of a small one.
+func (c *checker) fullSize(ctx context.Context, m *compiled, more ...int) error {
 	cpu, err := m.onCPU()
 	if err != nil {
 		return err
@@ -311,8 +311,8 @@ func (c *checker) fullSize(ctx context.Context, m *compiled) error {
 	c.say(e <= budget, "full size", "hidden states, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
 	e = num.RelL2(logits[1], logits[0])
 	c.say(e <= budget, "full size", "logits, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
-	for _, more := range []int{1, 3, 7, 15} {
-		all, _, ends := m.batch(append([]int{1, 150, 300}, slices.Repeat([]int{512}, more)...)...)
+	for _, n := range more {
+		all, _, ends := m.batch(append([]int{1, 150, 300}, slices.Repeat([]int{512}, n)...)...)
 		s, err := gpu.NewSession(rt.SessionOptions{MaxTokens: len(all)})
 		if err != nil {
 			return err

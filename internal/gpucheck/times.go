@@ -23,13 +23,18 @@ const (
 	repeats = 50
 )
 
-// times prints the time of whole calls of the encoder and of single steps.
-func (c *checker) times(ctx context.Context, work string) error {
+// fullTimes times the full size.
+func (c *checker) fullTimes(ctx context.Context, work string) error {
 	m, err := compile(ctx, work, full(c.Layers, 99584))
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	return c.times(m, shapes, repeats)
+}
+
+// times prints the time of whole calls of the encoder and of single steps.
+func (c *checker) times(m *compiled, shapes [][2]int, repeats int) error {
 	// The sessions are those of the device itself: a benchmark asks them for more than package rt.
 	weights, err := m.onCPU()
 	if err != nil {
@@ -46,11 +51,11 @@ func (c *checker) times(ctx context.Context, work string) error {
 		return err
 	}
 	defer device.Close()
-	fmt.Fprintf(c.w, "\nFull size with %d layers: %.1f GiB of weights uploaded in %s.\n",
-		c.Layers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
+	fmt.Fprintf(c.w, "\n%d layers: %.1f GiB of weights uploaded in %s.\n",
+		m.Config.NumHiddenLayers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
 	fmt.Fprintf(c.w, "Times are medians of %d calls, host to host; TFLOP/s count matmuls and attention.\n", calls)
 	for _, shape := range shapes {
-		if err := c.shape(m, device, shape[0], shape[1]); err != nil {
+		if err := c.shape(m, device, shape[0], shape[1], repeats); err != nil {
 			return fmt.Errorf("%d×%d: %w", shape[0], shape[1], err)
 		}
 	}
@@ -58,7 +63,7 @@ func (c *checker) times(ctx context.Context, work string) error {
 }
 
 // shape times one batch.
-func (c *checker) shape(m *compiled, device rt.Device, sequences, length int) error {
+func (c *checker) shape(m *compiled, device rt.Device, sequences, length, repeats int) error {
 	tokens := sequences * length
 	session, err := device.NewSession(rt.DeviceOptions{MaxTokens: tokens, MaxPicked: 16})
 	if err != nil {

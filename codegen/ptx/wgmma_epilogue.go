@@ -343,8 +343,9 @@ func (x *tileEpilogue) gated(acc []reg, panel int) {
 	for h := range x.rows {
 		gate := x.four(acc, 2*panel, h, bias[0], colSum[0])
 		up := x.four(acc, 2*panel+1, h, bias[1], colSum[1])
+		x.siluPair(gate[0], gate[1])
+		x.siluPair(gate[2], gate[3])
 		for i := range gate {
-			x.silu(gate[i])
 			x.do("mul.rn.f32", gate[i], gate[i], up[i])
 		}
 		x.finish(h, col/2, gate)
@@ -360,11 +361,12 @@ func (x *tileEpilogue) columns(acc []reg, panel int) {
 		colSum := x.columnValues(x.colSum, 16*group, x.second())
 		for h := range x.rows {
 			v := x.four(acc, group, h, bias, colSum)
-			for _, f := range v {
-				switch {
-				case x.spec.Epilogue.Has(kernel.SiLU):
-					x.silu(f)
-				case x.spec.Epilogue.Has(kernel.Tanh):
+			switch {
+			case x.spec.Epilogue.Has(kernel.SiLU):
+				x.siluPair(v[0], v[1])
+				x.siluPair(v[2], v[3])
+			case x.spec.Epilogue.Has(kernel.Tanh):
+				for _, f := range v {
 					x.tanh(f)
 				}
 			}

@@ -250,12 +250,17 @@ func (r *recorder) Alloc(sizes ...int) (out []cuda.Pointer, err error) {
 	}
 	r.say("alloc %d", total)
 	r.say("memset %#x 0 %d", uint64(r.next), total)
+	r.say("wait")
 	r.next += cuda.Pointer((total + 4095) / 4096 * 4096)
 	return out, nil
 }
 
-func (r *recorder) Free(p []cuda.Pointer) error               { return r.say("free %#x", uint64(p[0])) }
-func (r *recorder) Upload(dst cuda.Pointer, src []byte) error { return r.copied("upload", dst, src) }
+func (r *recorder) Free(p []cuda.Pointer) error { return r.say("free %#x", uint64(p[0])) }
+
+func (r *recorder) Upload(dst cuda.Pointer, src []byte) error {
+	r.copied("upload", dst, src)
+	return r.say("wait")
+}
 
 func (r *recorder) EncodeTiled(m cuda.TensorMap) (out [cuda.TensorMapBytes]byte, err error) {
 	list := func(values any) string { return strings.Trim(fmt.Sprint(values), "[]") }

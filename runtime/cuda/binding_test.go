@@ -17,6 +17,12 @@ func mockDriver(t *testing.T) string {
 	if _, err := exec.LookPath("gcc"); err != nil || runtime.GOOS != "linux" {
 		t.Skip("SKIP: the binding is tested on Linux with gcc")
 	}
+	// The cache of go test must know what other programs read.
+	for _, file := range []string{"libcuda.h", "driver_cuda.go", "driver_cuda_test.go", "testdata/mock.c"} {
+		if _, err := os.Stat(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	out, err := exec.Command("gcc", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wl,-soname,libcuda.so.1",
 		"-o", filepath.Join(dir, "libcuda.so.1"), "testdata/mock.c").CombinedOutput()

@@ -67,8 +67,13 @@ static CUresult module_function(CUcontext c, CUmodule m, const char *name, CUfun
 static CUresult function_shared(CUcontext c, CUfunction f, int n) { CURRENT(c); return cu.cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, n); }
 static CUresult mem_alloc(CUcontext c, CUdeviceptr *p, size_t n) { CURRENT(c); return cu.cuMemAlloc(p, n); }
 static CUresult mem_free(CUcontext c, CUdeviceptr p) { CURRENT(c); return cu.cuMemFree(p); }
-static CUresult mem_zero(CUcontext c, CUdeviceptr p, size_t n) { CURRENT(c); return cu.cuMemsetD8(p, 0, n); }
-static CUresult mem_upload(CUcontext c, CUdeviceptr p, const void *src, size_t n) { CURRENT(c); return cu.cuMemcpyHtoD(p, src, n); }
+
+// The two calls without a stream may return before the device is done (CUDA Driver API, "API
+// synchronization behavior"), and our streams do not wait for the default stream.
+static CUresult done(CUresult r) { return r ? r : cu.cuStreamSynchronize(NULL); }
+static CUresult mem_zero(CUcontext c, CUdeviceptr p, size_t n) { CURRENT(c); return done(cu.cuMemsetD8(p, 0, n)); }
+static CUresult mem_upload(CUcontext c, CUdeviceptr p, const void *src, size_t n) { CURRENT(c); return done(cu.cuMemcpyHtoD(p, src, n)); }
+
 static CUresult host_alloc(CUcontext c, void **p, size_t n) { CURRENT(c); return cu.cuMemHostAlloc(p, n, 0); }
 static CUresult host_free(CUcontext c, void *p) { CURRENT(c); return cu.cuMemFreeHost(p); }
 static CUresult stream_create(CUcontext c, CUstream *s) { CURRENT(c); return cu.cuStreamCreate(s, CU_STREAM_NON_BLOCKING); }

@@ -101,8 +101,8 @@ func TestDriverCalls(t *testing.T) {
 	want := []string{
 		"function one attribute 8 = 1000",
 		"alloc 768",
-		"memset 0x700000000000 0 768",
-		"upload 0x700000000000 3 " + hash("abc"),
+		"memset 0x700000000000 0 768", "wait",
+		"upload 0x700000000000 3 " + hash("abc"), "wait",
 		"map 0 type 9 rank 3 at 0x700000000100 dims 64 3 7 strides 128 384 box 32 2 5 steps 1 1 1 interleave 0 swizzle 2 l2 3 fill 0",
 		"map 1 type 7 rank 2 at 0x700000000000 dims 4 5 strides 16 box 4 1 steps 1 1 interleave 0 swizzle 3 l2 3 fill 0",
 		"host 40",

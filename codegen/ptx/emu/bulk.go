@@ -486,10 +486,13 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 		source = sc.shared[soff : soff+n]
 		sc.inflight++
 	} else if t == nil {
-		source = w.bytes(spaceGlobal, src, 16, useRead, false) // the alignment
 		al := w.global(src, n)
-		source = al.data[src-al.base:][:n]
-		w.globalRead(al, int(src-al.base), n)
+		first := int(src - al.base)
+		if i := al.unknown(first, n); i >= 0 {
+			w.fail(Uninitialised, "copies global memory that was never written: %s", w.sim.dev.where(src+uint64(i)))
+		}
+		source = al.data[first : first+n]
+		w.globalRead(al, first, n)
 	} else {
 		t.rows(coords, func(_ int, addr uint64, from, to int) {
 			if to > from {
@@ -532,16 +535,15 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 				w.sim.landBox(t, coords, c, off)
 			}
 			c.inflight--
+			if fromOff >= 0 {
+				w.cta.inflight--
+			}
 			bar.next.clock[a.ent] = max(bar.next.clock[a.ent], a.clk)
 			bar.next.proxy[a.ent] = max(bar.next.proxy[a.ent], a.clk)
 			bar.addTx(-n, func(kind Kind, format string, args ...any) {
 				panic(w.report(kind, line, 1<<l, fmt.Sprintf(format, args...)))
 			})
 		}})
-	}
-	if b.fromCTA {
-		sc := w.cta
-		w.sim.async = append(w.sim.async, &async{run: func() { sc.inflight-- }})
 	}
 }
 

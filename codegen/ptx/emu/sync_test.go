@@ -260,3 +260,62 @@ func TestLaunchErrors(t *testing.T) {
 		t.Error("CopyIn to freed memory")
 	}
 }
+
+// TestBulkCopies: each CTA of a pair copies a row from global memory to its own shared memory, from there
+// to the other CTA, and adds it to the output, all by bulk copies.
+func TestBulkCopies(t *testing.T) {
+	m := mustParse(t, header+`
+.entry k(.param .u64 in, .param .u64 out) .reqnctapercluster 2 {
+	.shared .align 16 .b8 mine[512];
+	.shared .align 16 .b8 theirs[512];
+	.shared .align 8 .b8 bars[16];
+	.reg .pred %p<3>; .reg .b32 %r<12>; .reg .b64 %rd<6>;
+	mov.u32 %r0, %tid.x; mov.u32 %r1, mine; mov.u32 %r2, theirs; mov.u32 %r3, bars;
+	ld.param.u64 %rd0, [in]; ld.param.u64 %rd1, [out];
+	mov.u32 %r4, %ctaid.x; mul.wide.u32 %rd2, %r4, 512;
+	add.u64 %rd0, %rd0, %rd2; add.u64 %rd1, %rd1, %rd2;
+	mov.u32 %r5, %cluster_ctarank; xor.b32 %r5, %r5, 1;
+	mapa.shared::cluster.u32 %r6, %r2, %r5;     // "theirs" and its mbarrier in the other CTA
+	add.u32 %r7, %r3, 8;
+	mapa.shared::cluster.u32 %r7, %r7, %r5;
+	setp.eq.u32 %p0, %r0, 0;
+	@%p0 mbarrier.init.shared::cta.b64 [%r3], 1;
+	@%p0 mbarrier.init.shared::cta.b64 [%r3+8], 1;
+	@%p0 fence.mbarrier_init.release.cluster;
+	barrier.cluster.arrive.aligned;
+	barrier.cluster.wait.aligned;
+	@!%p0 bra DONE;
+	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r3+8], 512;
+	mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r3], 512;
+	cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd0], 512, [%r3];
+W1: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r3], 0;
+	@!%p1 bra W1;
+	cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r6], [%r1], 512, [%r7];
+W2: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r3+8], 0;
+	@!%p1 bra W2;
+	cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%rd1], [%r2], 512;
+	cp.async.bulk.commit_group;
+	cp.async.bulk.wait_group 0;
+DONE:
+	barrier.cluster.arrive.aligned;
+	barrier.cluster.wait.aligned;
+}`)
+	in, out := make([]float32, 4*128), make([]float32, 4*128)
+	for i := range in {
+		in[i], out[i] = float32(i), float32(-2*i)
+	}
+	for seed := range uint64(seeds) {
+		h := newHost(t, seed)
+		pi, po := h.upload(in), h.upload(out)
+		h.must(h.launch(m.Kernels[0], Config{Grid: [3]int{4}, Block: [3]int{32}}, pi, po))
+		got := make([]float32, len(out))
+		h.download(po, got)
+		for i := range got {
+			if want := out[i] + in[i^128]; got[i] != want {
+				t.Fatalf("seed %d: element %d is %v, want %v", seed, i, got[i], want)
+			}
+		}
+		empty := h.alloc(4 * len(in))
+		wantReport(t, h.launch(m.Kernels[0], Config{Grid: [3]int{4}, Block: [3]int{32}}, empty, po), Uninitialised)
+	}
+}

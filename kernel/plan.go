@@ -17,6 +17,8 @@ import (
 // block: this order (the ReductionKey)
 // is part of Inst, so that plans of one Inst may be mixed over row counts and thread counts
 // without changing a bit of the result.
+//
+// On a GPU the sizes mean what device.go says.
 type Plan struct {
 	Kind   Kind
 	Target string

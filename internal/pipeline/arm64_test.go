@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,11 +188,11 @@ func TestArm64Bits(t *testing.T) {
 	for _, tt := range []struct {
 		math ir.DType
 		runs []armRun
-	}{{0, armRuns()}, {ir.I8, int8Runs()}} {
+	}{{ir.BF16, armRuns()}, {ir.I8, int8Runs()}} {
 		b := buildArm(t, compileArm(t, filepath.Join(root, "models/tiny"), tt.math))
 		for _, r := range tt.runs {
 			if r.tier == "" {
-				t.Run(r.cpu+" "+r.want, func(t *testing.T) {
+				t.Run(fmt.Sprint(tt.math, " ", r.cpu, " ", r.want), func(t *testing.T) {
 					checkBits(t, startArm(t, b, r, 1), startArm(t, b, r, 2), 5, 1, 2, 3, 9, 4, 2)
 				})
 			}

@@ -45,6 +45,7 @@ type flash struct {
 	queries, keys, vals ring
 }
 
+// flashAttention returns the one variant of attention.
 func flashAttention(symbol string, k kernel.Kernel) []variant {
 	return []variant{{0, []part{newFlash(symbol, k.Spec)}}}
 }

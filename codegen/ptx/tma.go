@@ -148,6 +148,5 @@ func (e *entry) descriptorLow(address reg) reg {
 // mapParam declares a tensor map of swizzled boxes.
 func (e *entry) mapParam(p cuda.Param) reg {
 	p.Swizzle = swizzleRow
-	m := e.param(p)
-	return m
+	return e.param(p)
 }

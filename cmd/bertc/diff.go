@@ -26,7 +26,8 @@ has a budget that follows from its dtype and its sums.
 The exit status is 2 when a step exceeds its budget. --extract writes that step,
 or the worst one, as a test case: inputs, weights, plan and expected result.`,
 		Example: `  bertc diff --model ./retrieva-bert --in ids.safetensors --a eval --b avx512f
-  bertc diff --model ./retrieva-bert --in ids.safetensors --a portable --b avx512f -v`,
+  bertc diff --model ./retrieva-bert --in ids.safetensors --a portable --b avx512f -v
+  bertc diff --model ./retrieva-bert --in ids.safetensors --dtype bf16 --b emulator`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if in == "" {
@@ -60,7 +61,7 @@ or the worst one, as a test case: inputs, weights, plan and expected result.`,
 	o.flags(c)
 	c.Flags().StringVar(&in, "in", "", "safetensors file with input_ids and perhaps attention_mask")
 	c.Flags().StringVar(&do.A, "a", diff.Eval, "reference: eval, or a kernel set")
-	c.Flags().StringVar(&do.B, "b", "", "kernel set to check (default: the best of this machine)")
+	c.Flags().StringVar(&do.B, "b", "", "kernel set to check, or a device: cuda, emulator (default: the best kernel set of this machine)")
 	c.Flags().StringVar(&do.Package, "package", "", "run this generated package instead of compiling the model")
 	c.Flags().StringVar(&do.Extract, "extract", "", "write the first failing or else the worst step to this safetensors file")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print every step")

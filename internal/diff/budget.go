@@ -68,6 +68,16 @@ func localBudget(s kernel.Spec, tokens int) float64 {
 	return e
 }
 
+// foldedBudget is what the budget of a step is larger by on a GPU, where the weight of a norm is
+// multiplied into the matrix and the rows are rounded before they are scaled: both factors of every
+// product are rounded at another place than in the reference.
+func foldedBudget(s kernel.Spec) float64 {
+	if s.Kind == kernel.Gemm && s.Prologue != kernel.NoPrologue {
+		return u16
+	}
+	return 0
+}
+
 // propagatedBudget returns the budget between two runs after steps whose variances have the given
 // sum: errors of different steps and runs are independent, so their squares add, and norms keep a
 // relative error as large as it was.

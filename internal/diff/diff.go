@@ -30,7 +30,7 @@ type Options struct {
 	Package string
 	In      pipeline.Batch
 	// A is the reference: Eval, or the name of a kernel set. B is a kernel set; "" is the best
-	// that the machine runs.
+	// that the machine runs. A kernel set may be a device of package pipeline.
 	A, B string
 	// Math is the numerics policy to compile with; 0 is that of the package, or else Model's.
 	Math ir.DType
@@ -101,7 +101,11 @@ func (u *unit) againstEval(ctx context.Context, o Options, b recording) (Report,
 			return r, fmt.Errorf("step %s: %w", step.Name, err)
 		}
 		spec := u.program.Kernel(step.Kernel).Spec
-		s := measure(got, want, localBudget(spec, b.longest))
+		budget := localBudget(spec, b.longest)
+		if b.gpu {
+			budget += foldedBudget(spec)
+		}
+		s := measure(got, want, budget)
 		s.Index, s.Name, s.Kernel = i, step.Name, step.Kernel
 		r.Steps = append(r.Steps, s)
 		if o.Extract != "" && (pick == nil || pick.result.OK && s.load() > pick.result.load()) {
@@ -136,7 +140,11 @@ func (u *unit) againstKernels(a, b recording) (Report, error) {
 			return r, err
 		}
 		a.steps[i].Data, b.steps[i].Data = nil, nil
-		sum += variance(u.program.Kernel(step.Kernel).Spec, b.longest)
+		spec := u.program.Kernel(step.Kernel).Spec
+		sum += variance(spec, b.longest)
+		if a.gpu != b.gpu {
+			sum += foldedBudget(spec) * foldedBudget(spec)
+		}
 		s := measure(got, want, propagatedBudget(sum))
 		s.Index, s.Name, s.Kernel = i, step.Name, step.Kernel
 		r.Steps = append(r.Steps, s)

@@ -110,6 +110,17 @@ var (
 	}
 )
 
+// TestGPU compares the kernels of the GPU, on the emulator, step by step.
+func TestGPU(t *testing.T) {
+	r, err := Run(context.Background(), Options{Model: openTiny(t), Math: ir.BF16, In: batch(), A: Eval, B: pipeline.DeviceEmulator})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() || !strings.HasPrefix(r.B, "emulated GPU") || len(r.Steps) != 25 {
+		t.Errorf("the report is not as expected:\n%s", text(t, r, true))
+	}
+}
+
 func TestMain(m *testing.M) {
 	var err error
 	if tmp, err = os.MkdirTemp("", "bertc-diff-test-*"); err != nil {

@@ -17,6 +17,7 @@ import (
 // recording is one run. steps has one entry for each step of the program.
 type recording struct {
 	tier    string
+	gpu     bool // or the emulator of one
 	tokens  int
 	longest int
 	rows    []int32 // tokens that the head was applied to
@@ -40,12 +41,16 @@ func headRows(tokens int) []int32 {
 
 // record runs the package in dir on a kernel set.
 func (u *unit) record(ctx context.Context, dir, kernels string, in pipeline.Batch) (recording, error) {
-	d, err := pipeline.StartDriver(ctx, dir, pipeline.DriverOptions{Kernels: kernels, MaxTokens: len(in.IDs), Observe: true})
+	o := pipeline.DriverOptions{Kernels: kernels, MaxTokens: len(in.IDs), Observe: true}
+	if gpu(kernels) {
+		o.Kernels, o.Device = "", kernels
+	}
+	d, err := pipeline.StartDriver(ctx, dir, o)
 	if err != nil {
 		return recording{}, err
 	}
 	defer d.Close()
-	r := recording{tier: d.Hello.Kernels, tokens: len(in.IDs), longest: longest(in)}
+	r := recording{tier: d.Hello.Kernels, gpu: gpu(kernels), tokens: len(in.IDs), longest: longest(in)}
 	if u.program.HeadStart() < len(u.program.Steps) {
 		r.rows = headRows(len(in.IDs))
 	}

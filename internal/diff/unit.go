@@ -39,7 +39,10 @@ func open(ctx context.Context, o Options, dir string) (*unit, error) {
 		u.math = o.Model.DType()
 	}
 	c := pipeline.Options{Out: dir, Math: u.math, Observe: u.observe}
-	if portable(o.A) && portable(o.B) {
+	switch {
+	case gpu(o.A) || gpu(o.B):
+		c.Architectures = pipeline.WithGPU()
+	case portable(o.A) && portable(o.B):
 		c.Architectures = []string{}
 	}
 	r, err := pipeline.Compile(ctx, o.Model, c)
@@ -49,6 +52,11 @@ func open(ctx context.Context, o Options, dir string) (*unit, error) {
 
 // portable reports whether a reference or kernel set needs no assembly.
 func portable(name string) bool { return name == Eval || name == "portable" }
+
+// gpu reports whether a kernel set is that of a GPU, or of the emulator of one.
+func gpu(name string) bool {
+	return name != pipeline.DeviceCPU && slices.Contains(pipeline.Devices(), name)
+}
 
 // planFile is the text of the program in a generated package.
 const planFile = "plan.txt"

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -119,6 +121,9 @@ func (o modelOptions) open8(c *cobra.Command) (*pipeline.Model, error) {
 func side(ctx context.Context, m *pipeline.Model, name, dir string, stderr io.Writer) (verify.Side, error) {
 	math, err := (&modelOptions{dtype: name}).math()
 	if err != nil || name == "" {
+		if _, err := os.Stat(filepath.Join(name, pipeline.ManifestFile)); err != nil {
+			return verify.Side{}, fmt.Errorf("%q is neither f32, bf16 or int8 nor the directory of a generated package", name)
+		}
 		return verify.Side{Name: name, Dir: name}, nil
 	}
 	return verify.Side{Name: name, Dir: dir}, compileInto(ctx, m, math, dir, stderr)
@@ -130,8 +135,12 @@ func compileInto(ctx context.Context, m *pipeline.Model, math ir.DType, dir stri
 	if err != nil {
 		return err
 	}
+	archs := []string{}
+	if slices.Contains(pipeline.Architectures(), runtime.GOARCH) {
+		archs = append(archs, runtime.GOARCH)
+	}
 	bar := newBar(stderr, math.String()+" weights")
 	defer bar.done()
-	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Plans: plans, Progress: bar.set})
+	_, err = pipeline.Compile(ctx, m, pipeline.Options{Out: dir, Math: math, Plans: plans, Architectures: archs, Progress: bar.set})
 	return err
 }

@@ -83,6 +83,12 @@ func TestChoose(t *testing.T) {
 		{name: "pooler", error: 0.5, head: true, small: true},
 		{name: "logits", error: 0.05, head: true},
 	}
+	table := &item{name: "embed", error: 0.03, part: 9e-4, bytes: 1, decoder: items[4]}
+	for most, want := range map[float64]quant.Precision{0.06: quant.Int8, 0.04: quant.BF16} {
+		if q, _ := choose(append(items[:5:5], table), 1, most); q.Linears["embed"].Precision != want || q.Linears["logits"].Precision != want {
+			t.Errorf("most %g: table and decoder are %+v", most, q.Linears)
+		}
+	}
 	for _, c := range []struct {
 		bound, most float64
 		want        string

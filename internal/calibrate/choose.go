@@ -16,21 +16,34 @@ import (
 // which share of the matmuls that have a part in it is in bf16. A matmul behind them is in bf16 when its own error
 // exceeds most.
 func choose(items []*item, bound, most float64) (c *quant.Config, share float64) {
-	sum := 0.0
+	total, sum := 0.0, 0.0
+	wide := map[*item]bool{}
 	var order []*item
 	for _, it := range items {
-		if sum += it.part; it.part > 0 {
+		total += it.part
+		switch {
+		case it.small || it.head && it.error > most:
+			wide[it] = true
+		case it.part > 0:
 			order = append(order, it)
 		}
 	}
-	total := sum
+	// A decoder in bf16 takes the table that it shares along.
+	order = slices.DeleteFunc(order, func(it *item) bool {
+		wide[it] = wide[it] || it.decoder != nil && wide[it.decoder]
+		return wide[it]
+	})
+	for _, it := range order {
+		sum += it.part
+	}
 	slices.SortStableFunc(order, func(a, b *item) int { return -cmp.Compare(a.part/float64(a.bytes), b.part/float64(b.bytes)) })
-	wide := map[*item]bool{}
+	chosen := 0
 	for _, it := range order {
 		if sum <= bound*bound {
 			break
 		}
 		wide[it] = true
+		chosen++
 		sum -= it.part
 	}
 	c = &quant.Config{Linears: map[string]quant.Linear{}}
@@ -38,23 +51,20 @@ func choose(items []*item, bound, most float64) (c *quant.Config, share float64)
 		l := quant.Linear{Precision: quant.Int8, Error: threeDigits(it.error), Smooth: it.smooth}
 		switch {
 		case it.small:
-			l.Precision, l.Reason = quant.BF16, "small"
-		case it.head && it.error > most:
-			l.Precision, l.Reason = quant.BF16, "its own error is too large"
+			l.Reason = "small"
+		case it.head && wide[it]:
+			l.Reason = "its own error is too large"
 		case it.head:
 			l.Reason = "behind the last hidden states"
 		default:
 			l.Reason = fmt.Sprintf("%.2g %% of the squared error", 100*it.part/max(total, math.SmallestNonzeroFloat64))
 		}
 		if wide[it] {
-			l.Precision = quant.BF16
-		}
-		if l.Precision == quant.BF16 {
-			l.Smooth = nil // a factor changes the exponent of what is rounded, not its digits
+			l.Precision, l.Smooth = quant.BF16, nil // a factor changes the exponent of what is rounded, not its digits
 		}
 		c.Linears[it.name] = l
 	}
-	return c, float64(len(wide)) / float64(max(1, len(order)))
+	return c, float64(chosen) / float64(max(1, len(order)))
 }
 
 // threeDigits rounds to what the text form shows.

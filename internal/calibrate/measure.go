@@ -34,8 +34,10 @@ type item struct {
 	// 0 behind the last hidden states. bytes is what bf16 costs more than int8.
 	part  float64
 	bytes int64
-	head  bool // behind the last hidden states
-	small bool // one of the matmuls of a head that are bf16 by default
+	// decoder is the matmul that shares the table, nil for none and for a matmul.
+	decoder *item
+	head    bool // behind the last hidden states
+	small   bool // one of the matmuls of a head that are bf16 by default
 }
 
 // measure returns the choices in the order of the program.
@@ -71,7 +73,7 @@ func measure(ctx context.Context, r *recording, src checkpoint.Source) ([]*item,
 			items[i].part = items[i].error * items[i].error * r.matmuls[j].change / r.matmuls[j].result
 		}
 	}
-	return append([]*item{r.table()}, items...), nil
+	return append([]*item{r.table(items)}, items...), nil
 }
 
 // vector returns a weight that is one tensor of the checkpoint, nil for no name.
@@ -224,13 +226,14 @@ func errorOf(x, w []float32, k int, s, mean []float32) float64 {
 
 // table is the choice of the embedding table: its error is that of the embedded tokens when its rows
 // have 8 bits, and is part of the residual stream as it is.
-func (r *recording) table() *item {
+func (r *recording) table(matmuls []*item) *item {
 	step := r.program.Steps[0]
 	w := r.program.Weight(step.Arg(program.W))
 	k := w.Shape[1]
 	it := &item{name: step.Name, bytes: int64(w.Shape[0]) * int64(k)}
-	for _, m := range r.matmuls {
+	for i, m := range r.matmuls {
 		if m.step.Arg(program.W) == w.Name {
+			it.decoder = matmuls[i]
 			it.bytes *= 2 // the decoder keeps a copy in int8
 		}
 	}

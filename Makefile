@@ -43,10 +43,11 @@ export show_tests
 
 # Counts results in "go test -v" logs and names what was skipped.
 define count_tests
+/^=== (RUN|CONT|NAME) / { running = $$3 }
+/^ +[a-z0-9_]+\.go:[0-9]+: / { said[running] = $$0; sub(/^ +/, "", said[running]) }
 /^ *--- PASS/ { pass++ }
 /^ *--- FAIL/ || /^FAIL\t.*\[/ { fail++ }
-/^ *--- SKIP/ { skip++; name = $$3; sub(/^ +/, "", last); print "skipped " name ": " last }
-{ last = $$0 }
+/^ *--- SKIP/ { skip++; print "skipped " $$3 ": " said[$$3] }
 END { printf "%d passed, %d failed, %d skipped\n", pass, fail, skip }
 endef
 export count_tests

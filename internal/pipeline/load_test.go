@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/graph/bert"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // This file runs testdata/load_test.go.txt in generated packages: results, memory and the garbage
@@ -126,11 +128,13 @@ func TestGCStorm(t *testing.T) {
 	}
 	for _, tier := range tiers() {
 		t.Run(tier, func(t *testing.T) {
-			b, err := Backend(tier)
-			switch {
-			case err != nil && !*long: // the portable kernels are in Go, which can always be stopped
-				t.Skip("SKIP: the portable kernels are left out without -long")
-			case err == nil && !Supported(b.Target()):
+			if tier == rt.PortableTier {
+				if !*long { // its kernels are in Go, which can always be stopped
+					t.Skip("SKIP: the portable kernels are left out without -long")
+				}
+			} else if b, err := Backend(runtime.GOARCH + "/" + tier); err != nil {
+				t.Fatal(err)
+			} else if !Supported(b.Target()) {
 				t.Skipf("SKIP: this machine cannot run %s", tier)
 			}
 			run(t, "TestGCStorm", "-kernels="+tier, "-collections="+collections)

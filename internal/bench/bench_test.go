@@ -66,17 +66,44 @@ func TestWork(t *testing.T) {
 	}
 }
 
+// TestFloor: products at the rate of each kernel's instruction, or weights at the rate of the memory.
 func TestFloor(t *testing.T) {
-	m := Machine{Ceilings: []Ceiling{{Name: "fma", Threads: 2, Value: 100}, {Name: "stream", Threads: 2, Value: 10}}}
-	// 1e9 operations take 10 ms at 100 GFLOP/s; 1e9 bytes take 100 ms at 10 GB/s
-	if f := (Work{1e9, 1e6}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 2); f != 10*time.Millisecond {
-		t.Errorf("floor %v, want 10 ms", f)
+	const text = `program @p(T: 1..8192, B: 1..8192) {
+  kernel wide = gemm in=f32 out=f32 math=bf16 weight=bf16 n=1000 k=1000
+    plan gemm amd64/avx512bf16 inst=vdpbf16ps micro=4x32 block=4x1
+  kernel exact = gemm in=f32 out=f32 math=f32 weight=bf16 n=1000 k=1000
+    plan gemm amd64/avx512bf16 inst=vfmadd231ps micro=4x32 block=4x1
+  buffer x = input f32[T,1000]
+  buffer y = temp f32[T,1000]
+  buffer hidden = output f32[T,1000]
+  step a = wide src=x dst=y w=v
+  step b = exact src=y dst=hidden w=w
+}
+`
+	p, err := program.Parse(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if f := (Work{1e6, 1e9}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 2); f != 100*time.Millisecond {
-		t.Errorf("floor %v, want 100 ms", f)
-	}
-	if f := (Work{1e9, 1e9}).Floor(m, kernel.Inst{Name: "vfmadd231ps", Lanes: 16}, 1); f != 0 {
-		t.Errorf("floor %v without a ceiling for one thread", f)
+	m := Machine{Ceilings: []Ceiling{
+		{Name: "fma", Threads: 2, Value: 100}, {Name: "dpbf16", Threads: 2, Value: 200}, {Name: "stream", Threads: 2, Value: 1}}}
+	const target = "amd64/avx512bf16"
+	weights := time.Duration(1e9 * Of(p, "wide", nil).WeightBytes / 1e9)
+	for _, c := range []struct {
+		name    string
+		tokens  int
+		threads int
+		want    time.Duration
+	}{
+		{"wide", 1000, 2, 10 * time.Millisecond}, // 2e9 operations
+		{"exact", 1000, 2, 20 * time.Millisecond},
+		{"", 1000, 2, 30 * time.Millisecond},
+		{"wide", 1, 2, weights},
+		{"", 1, 2, 2 * weights},
+		{"", 1000, 1, 0}, // nothing was measured for one thread
+	} {
+		if got := m.Floor(p, target, c.name, []int{c.tokens}, c.threads); got != c.want {
+			t.Errorf("%q, %d tokens, %d threads: %v, want %v", c.name, c.tokens, c.threads, got, c.want)
+		}
 	}
 }
 

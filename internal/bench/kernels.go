@@ -73,7 +73,7 @@ func Select(p *program.Program, glob string) (map[string]bool, error) {
 }
 
 func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, selected map[string]bool, s Shape, samples map[string][]time.Duration, o Options) []Result {
-	inst := Inst(p, TargetOf(d.Hello.Kernels))
+	target := TargetOf(d.Hello.Kernels)
 	var results []Result
 	for _, k := range p.Kernels {
 		if len(samples[k.Name]) == 0 || !selected[k.Name] {
@@ -84,7 +84,7 @@ func kernelResults(d *pipeline.Driver, p *program.Program, m Machine, selected m
 		results = append(results, Result{
 			Shape: k.Name + "/" + s.Text, Tokens: s.Tokens(), MedianMS: ms(median), MinMS: ms(slices.Min(samples[k.Name])),
 			Runs: len(samples[k.Name]), GFLOP: w.Flops / 1e9, GFLOPS: w.Flops / 1e9 / median.Seconds(),
-			ShareOfCeiling: float64(w.Floor(m, inst, Threads(o.Threads))) / float64(median),
+			ShareOfCeiling: float64(m.Floor(p, target, k.Name, s.Lengths, Threads(o.Threads))) / float64(median),
 			samples:        samples[k.Name], bytes: w.WeightBytes,
 		})
 	}

@@ -48,8 +48,8 @@ type Result struct {
 	Runs     int     `json:"runs"`
 	GFLOP    float64 `json:"gflop"`
 	GFLOPS   float64 `json:"gflops"`
-	// ShareOfCeiling is the time that the machine's ceilings allow for the work (the larger of
-	// arithmetic and weights read once) over the median; 0 when they were not measured.
+	// ShareOfCeiling is the time that the machine's ceilings allow for the work (Machine.Floor) over
+	// the median; 0 when they were not measured.
 	ShareOfCeiling float64 `json:"share_of_ceiling"`
 	Allocs         float64 `json:"allocs"`
 
@@ -86,14 +86,34 @@ func Of(p *program.Program, name string, lengths []int) Work {
 	return w
 }
 
-// Floor returns the time that the machine needs at least: the larger of the arithmetic at the
-// rate of the tier's instruction and the weights at the rate of the memory.
-func (w Work) Floor(m Machine, inst kernel.Inst, threads int) time.Duration {
-	rate, stream := m.Limits(inst, threads)
-	if rate == 0 || stream == 0 {
+// Floor returns the time that the machine needs at least for the steps of a kernel name ("" for all)
+// that make the hidden states: the larger of the arithmetic, each kernel at the rate of its
+// instruction (that of the program's matmuls where its plan has none), and the weights at the rate of
+// the memory. It is 0 where a rate was not measured.
+func (m Machine) Floor(p *program.Program, target, name string, lengths []int, threads int) time.Duration {
+	t, ok := kernel.LookupTarget(target)
+	if !ok {
 		return 0
 	}
-	return time.Duration(1e9 * max(w.Flops/(1e9*rate), w.WeightBytes/(1e9*stream)))
+	var arithmetic, memory float64 // seconds
+	for _, k := range p.Kernels {
+		if name != "" && k.Name != name {
+			continue
+		}
+		plan, _ := k.Plan(target)
+		inst, ok := t.Inst(plan.Inst)
+		if !ok {
+			inst = Inst(p, target)
+		}
+		rate, stream := m.Limits(inst, threads)
+		if rate == 0 || stream == 0 {
+			return 0
+		}
+		w := Of(p, k.Name, lengths)
+		arithmetic += w.Flops / (1e9 * rate)
+		memory += w.WeightBytes / (1e9 * stream)
+	}
+	return time.Duration(1e9 * max(arithmetic, memory))
 }
 
 // Limits returns what bounds a matmul: the rate of a plan's instruction in GFLOP/s, and the
@@ -165,7 +185,7 @@ func Model(ctx context.Context, d *pipeline.Driver, p *program.Program, m Machin
 			spent[i] += r.Took
 		}
 	}
-	inst := Inst(p, TargetOf(d.Hello.Kernels))
+	target := TargetOf(d.Hello.Kernels)
 	for i := range results {
 		r := &results[i]
 		median := medianOf(r.samples)
@@ -173,7 +193,7 @@ func Model(ctx context.Context, d *pipeline.Driver, p *program.Program, m Machin
 		r.MedianMS, r.MinMS = ms(median), ms(slices.Min(r.samples))
 		r.GFLOPS = r.GFLOP / median.Seconds()
 		r.Allocs /= float64(r.Runs)
-		r.ShareOfCeiling = float64(Of(p, "", shapes[i].Lengths).Floor(m, inst, Threads(o.Threads))) / float64(median)
+		r.ShareOfCeiling = float64(m.Floor(p, target, "", shapes[i].Lengths, Threads(o.Threads))) / float64(median)
 	}
 	return results, nil
 }

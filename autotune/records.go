@@ -20,15 +20,15 @@ import (
 
 // Record is one candidate at one number of tokens: a line of a records file.
 type Record struct {
-	Machine  string  `json:"machine"` // hw.Fingerprint
-	Threads  int     `json:"threads"`
+	Machine  string  `json:"machine"` // hw.Fingerprint, or Fingerprint of a GPU
+	Threads  int     `json:"threads"` // 0 for a GPU
 	Target   string  `json:"target"`
 	Spec     string  `json:"spec"`
 	Plan     string  `json:"plan"`
 	Tokens   int     `json:"tokens"`
 	MedianNS int64   `json:"median_ns"` // of one step of the kernel
 	Samples  []int64 `json:"samples_ns"`
-	Verified bool    `json:"verified"` // the results equal those of the other plans, bit for bit
+	Verified bool    `json:"verified"` // the results equal those of the other plans, bit for bit; on a GPU: tuner.verifyDevice
 	Date     string  `json:"date"`
 	Version  string  `json:"version"` // of bertc
 }
@@ -112,7 +112,7 @@ func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Pla
 		match func(string) bool
 	}{
 		{"measured on this machine class", func(m string) bool { return m == machine }},
-		{"measured on a processor of the same family", func(m string) bool { return family(m) == family(machine) }},
+		{"measured on a machine of the same family", func(m string) bool { return family(m) == family(machine) }},
 	} {
 		if plan, ok := r.best(s, target, rung.match); ok {
 			return plan, rung.name, true
@@ -121,16 +121,16 @@ func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Pla
 	return kernel.Plan{}, "", false
 }
 
-// Found counts the kernels of a program that Lookup finds a plan for on a machine, for any of the
-// targets that they have plans for, and all kernels that have plans.
-func (r *Records) Found(p *program.Program, machine string) (found, all int) {
+// Found counts the kernels of a program that Lookup finds a plan for, for any of the targets that
+// they have plans for, and all kernels that have plans. machine returns the fingerprint for a target.
+func (r *Records) Found(p *program.Program, machine func(target string) string) (found, all int) {
 	for _, k := range p.Kernels {
 		if len(k.Plans) == 0 {
 			continue
 		}
 		all++
 		if slices.ContainsFunc(k.Plans, func(plan kernel.Plan) bool {
-			_, _, ok := r.Lookup(k.Spec, plan.Target, machine)
+			_, _, ok := r.Lookup(k.Spec, plan.Target, machine(plan.Target))
 			return ok
 		}) {
 			found++
@@ -139,7 +139,7 @@ func (r *Records) Found(p *program.Program, machine string) (found, all int) {
 	return found, all
 }
 
-// family is vendor and family of a fingerprint: "AuthenticAMD 25".
+// family is vendor and family of a fingerprint: "AuthenticAMD 25", "NVIDIA sm_90".
 func family(fingerprint string) string {
 	f, _, _ := strings.Cut(fingerprint, "-")
 	return f

@@ -24,6 +24,7 @@ import (
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
+	"github.com/bertc/bertc/runtime/cuda"
 )
 
 // Options say what to tune.
@@ -32,9 +33,11 @@ type Options struct {
 	Math       ir.DType // numerics policy
 	Spec       string   // only kernels that this pattern selects (bench.Select)
 	Candidates int      // plans of each Spec
-	Tokens     []int    // sequence lengths to measure at
+	Tokens     []int    // sequence lengths to measure at; for a GPU the tokens of batches (device.go)
 	Rounds     int      // samples of each candidate at each length
 	Threads    int
+	// Open opens the GPU, where Target is one.
+	Open func() (cuda.Driver, error)
 	// Progress is called before each part of the work.
 	Progress func(done, total int)
 }
@@ -55,12 +58,21 @@ func (o Options) Check(cfg bert.Config) error {
 		return fmt.Errorf("--tokens: name a sequence length or more")
 	}
 	longest := min(cfg.MaxPositionEmbeddings, bert.MaxTokens)
+	if o.device() {
+		return checkDevice(o.Tokens, longest)
+	}
 	for _, n := range o.Tokens {
 		if n < 1 || n > longest {
 			return fmt.Errorf("--tokens %d: must be in 1..%d", n, longest)
 		}
 	}
 	return nil
+}
+
+// device reports whether the target is a GPU.
+func (o Options) device() bool {
+	t, ok := kernel.LookupTarget(o.Target)
+	return ok && t.Device()
 }
 
 // minWeights is how many bytes of layer weights the measured model has at least (when the model
@@ -71,7 +83,12 @@ const minWeights = 128 << 20
 // and length to w as soon as it is measured. What was written stays valid when ctx ends. config is
 // the text that cfg was made from.
 func Tune(ctx context.Context, config []byte, cfg bert.Config, o Options, w io.Writer) error {
-	if err := o.Check(cfg); err != nil {
+	t := tuner{Options: o, w: w, machine: hw.Fingerprint(), repeats: deviceRepeats}
+	return t.tune(ctx, config, cfg)
+}
+
+func (t *tuner) tune(ctx context.Context, config []byte, cfg bert.Config) error {
+	if err := t.Check(cfg); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "bertc-tune-*")
@@ -79,19 +96,21 @@ func Tune(ctx context.Context, config []byte, cfg bert.Config, o Options, w io.W
 		return err
 	}
 	defer os.RemoveAll(dir)
-	m, err := smallModel(ctx, dir, config, cfg, o.Math)
+	m, err := smallModel(ctx, dir, config, cfg, t.Math)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	t := tuner{Options: o, w: w}
 	out := filepath.Join(dir, "package")
-	arch, _, _ := strings.Cut(o.Target, "/")
-	r, err := pipeline.Compile(ctx, m, pipeline.Options{Out: out, Architectures: []string{arch}, Math: o.Math, Tiers: t.tiers})
+	arch, _, _ := strings.Cut(t.Target, "/")
+	r, err := pipeline.Compile(ctx, m, pipeline.Options{Out: out, Architectures: []string{arch}, Math: t.Math, Tiers: t.tiers})
 	if err != nil {
 		return err
 	}
 	t.p = r.Program
+	if t.device() {
+		return t.runDevice(ctx, m.Config, r)
+	}
 	b, err := pipeline.Build(ctx, out, "")
 	if err != nil {
 		return err
@@ -128,50 +147,62 @@ func smallModel(ctx context.Context, dir string, config []byte, cfg bert.Config,
 
 type tuner struct {
 	Options
-	w     io.Writer
-	p     *program.Program
-	picks map[string]bool // names of the kernels to tune
-	plans [][]kernel.Plan // by tier, by kernel
+	w       io.Writer
+	p       *program.Program
+	picks   map[string]bool // names of the kernels to tune
+	plans   [][]kernel.Plan // by tier, by kernel
+	machine string          // fingerprint
+	repeats int             // runs of a kernel of a GPU for a sample
 }
 
 func tierName(i int) string { return fmt.Sprintf("plan%d", i) }
 
-// tiers returns one tier for each candidate: tier i has the i-th plan of every kernel, or the
-// first where there are fewer.
+// tiers returns one tier for each candidate; none for a GPU, whose code needs no Go toolchain.
 func (t *tuner) tiers(p *program.Program) ([]emit.Tier, error) {
+	if err := t.choose(p); err != nil || t.device() {
+		return nil, err
+	}
 	backend, err := pipeline.Backend(t.Target)
 	if err != nil {
 		return nil, err
 	}
+	var tiers []emit.Tier
+	for i, plans := range t.plans {
+		tiers = append(tiers, emit.Tier{Name: tierName(i), Backend: backend, Plans: plans})
+	}
+	return tiers, nil
+}
+
+// choose makes the tiers: tier i has the i-th plan of every kernel, or the first where there are
+// fewer.
+func (t *tuner) choose(p *program.Program) (err error) {
 	if t.picks, err = bench.Select(p, t.Spec); err != nil {
-		return nil, err
+		return err
 	}
 	byKernel := make([][]kernel.Plan, len(p.Kernels))
 	n := 1
 	for i, k := range p.Kernels {
 		byKernel[i] = Candidates(k.Spec, t.Target, t.Candidates)
 		if len(byKernel[i]) == 0 {
-			return nil, fmt.Errorf("%s: no legal plan for %s", k.Spec, t.Target)
+			return fmt.Errorf("%s: no legal plan for %s", k.Spec, t.Target)
 		}
 		if !t.picks[k.Name] {
 			byKernel[i] = byKernel[i][:1]
 		}
 		n = max(n, len(byKernel[i]))
 	}
-	var tiers []emit.Tier
 	for i := range n {
-		tier := emit.Tier{Name: tierName(i), Backend: backend}
+		var tier []kernel.Plan
 		for _, plans := range byKernel {
 			plan := plans[0]
 			if i < len(plans) {
 				plan = plans[i]
 			}
-			tier.Plans = append(tier.Plans, plan)
+			tier = append(tier, plan)
 		}
-		t.plans = append(t.plans, tier.Plans)
-		tiers = append(tiers, tier)
+		t.plans = append(t.plans, tier)
 	}
-	return tiers, nil
+	return nil
 }
 
 // Candidates returns the n cheapest plans of a Spec on a target by kernel.Cost, cheapest first.
@@ -181,7 +212,7 @@ func Candidates(s kernel.Spec, target string, n int) []kernel.Plan {
 	return plans[:min(n, len(plans))]
 }
 
-// run times all tiers, alternating, and writes the records.
+// run starts, checks and times all tiers.
 func (t *tuner) run(ctx context.Context, b *pipeline.Binary) error {
 	most := max(slices.Max(t.Tokens), bench.Shape{Lengths: verifyTokens}.Tokens())
 	var drivers []*pipeline.Driver
@@ -201,21 +232,28 @@ func (t *tuner) run(ctx context.Context, b *pipeline.Binary) error {
 	if err != nil {
 		return err
 	}
+	return t.rounds(ctx, verified, func(tier, tokens int) (map[string]int64, error) {
+		return t.call(drivers[tier], bench.Shape{Lengths: []int{tokens}})
+	})
+}
+
+// rounds times all tiers, alternating, and writes the records. call returns the time of one step of
+// each kernel.
+func (t *tuner) rounds(ctx context.Context, verified []bool, call func(tier, tokens int) (map[string]int64, error)) error {
 	for n, tokens := range t.Tokens {
-		shape := bench.Shape{Text: fmt.Sprintf("1x%d", tokens), Lengths: []int{tokens}}
-		samples := make([]map[string][]int64, len(drivers)) // by tier, by kernel: time of one step
+		samples := make([]map[string][]int64, len(t.plans)) // by tier, by kernel: time of one step
 		for round := range t.Rounds + 1 {
 			if t.Progress != nil {
 				t.Progress(n*(t.Rounds+1)+round, len(t.Tokens)*(t.Rounds+1))
 			}
-			for i := range drivers {
+			for i := range t.plans {
 				// Another one begins each round: at one token the first call of a round took up to 1.4
 				// times as long as the others (measured on Zen 4).
-				i = (i + round) % len(drivers)
+				i = (i + round) % len(t.plans)
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				times, err := t.call(drivers[i], shape)
+				times, err := call(i, tokens)
 				if err != nil {
 					return err
 				}
@@ -280,6 +318,10 @@ func (t *tuner) verify(drivers []*pipeline.Driver) ([]bool, error) {
 
 func (t *tuner) write(tokens int, samples []map[string][]int64, verified []bool) error {
 	e := json.NewEncoder(t.w)
+	threads := 0
+	if !t.device() {
+		threads = bench.Threads(t.Threads)
+	}
 	for i, k := range t.p.Kernels {
 		seen := map[kernel.Plan]bool{}
 		for tier, plans := range t.plans {
@@ -290,7 +332,7 @@ func (t *tuner) write(tokens int, samples []map[string][]int64, verified []bool)
 			seen[plans[i]] = true
 			sorted := slices.Sorted(slices.Values(s))
 			err := e.Encode(Record{
-				Machine: hw.Fingerprint(), Threads: bench.Threads(t.Threads), Target: t.Target, Spec: k.Spec.String(), Plan: plans[i].String(),
+				Machine: t.machine, Threads: threads, Target: t.Target, Spec: k.Spec.String(), Plan: plans[i].String(),
 				Tokens: tokens, MedianNS: max(1, sorted[(len(sorted)-1)/2]), Samples: s, Verified: verified[tier],
 				Date: time.Now().UTC().Format(time.DateOnly), Version: pipeline.Version(),
 			})

@@ -18,9 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bertc/bertc/autotune"
 	"github.com/bertc/bertc/checkpoint"
 	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
+	"github.com/bertc/bertc/passes"
 )
 
 const tiny = "../../models/tiny"
@@ -579,6 +582,39 @@ func TestBench(t *testing.T) {
 	sentence(t, err, "--shapes", "9000", "8192")
 }
 
+// TestCompileTunedGPU: compile takes the plan of a record for the GPU, which need not be there.
+func TestCompileTunedGPU(t *testing.T) {
+	m, err := pipeline.Open(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	p, err := m.Program(passes.Options{Math: ir.BF16, Targets: []string{pipeline.GPUTarget}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	qkv := p.Kernel("qkv").Spec
+	plan := autotune.Candidates(qkv, pipeline.GPUTarget, 2)[1]
+	record, err := json.Marshal(autotune.Record{Machine: "NVIDIA sm_90-another H100-132-12.8", Target: pipeline.GPUTarget, Spec: qkv.String(),
+		Plan: plan.String(), Tokens: 8192, MedianNS: 1, Verified: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "records.jsonl")
+	if err := os.WriteFile(file, record, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := bertc(t, "", "compile", "--model", tiny, "--dtype", "bf16", "--targets", "ptx", "--tuning", file, "--out", filepath.Join(t.TempDir(), "package"), "-v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{plan.String() + " (measured on a machine of the same family)", "has plans for 1 of "} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("%q is not once in:\n%s", want, out)
+		}
+	}
+}
+
 // TestTuneFlags: a bad choice is named before any work, and leaves no file.
 func TestTuneFlags(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "records.jsonl")
@@ -590,6 +626,14 @@ func TestTuneFlags(t *testing.T) {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--kernels", "amx")
 		sentence(t, err, "--kernels", "amx")
 	}
+	if d, err := pipeline.OpenGPU(); err == nil {
+		d.Close()
+	} else {
+		_, err := bertc(t, "", "tune", "--model", tiny, "--dtype", "bf16", "--out", out, "--kernels", "sm90a")
+		sentence(t, err, "--kernels", "sm90a", "GPU")
+	}
+	_, err := bertc(t, "", "tune", "--model", tiny, "--dtype", "f32", "--out", out, "--kernels", "sm90a")
+	sentence(t, err, "--kernels", "sm90a", "f32")
 	for _, tokens := range []string{"2049", "9000"} {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--tokens", tokens)
 		sentence(t, err, "--tokens", tokens, "2048")

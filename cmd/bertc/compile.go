@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -158,9 +159,21 @@ func tuned(file string) (func(kernel.Spec, string) (kernel.Plan, string, bool), 
 			return nil, err
 		}
 	}
-	machine := hw.Fingerprint()
-	return func(s kernel.Spec, target string) (kernel.Plan, string, bool) { return r.Lookup(s, target, machine) }, nil
+	return func(s kernel.Spec, target string) (kernel.Plan, string, bool) {
+		return r.Lookup(s, target, fingerprint(target))
+	}, nil
 }
+
+// fingerprint is what records of a target are looked up by on this machine.
+func fingerprint(target string) string {
+	if target == pipeline.GPUTarget {
+		return gpuFingerprint()
+	}
+	return hw.Fingerprint()
+}
+
+// gpuFingerprint is that of the GPU, which takes a driver a while to open.
+var gpuFingerprint = sync.OnceValue(func() string { return autotune.Fingerprint(pipeline.OpenGPU) })
 
 // reportTuning says how many kernels a records file had plans for: none is a sign that it is of
 // another model or machine.
@@ -169,7 +182,7 @@ func reportTuning(c *cobra.Command, file string, r pipeline.Result) error {
 	if err := records.AddFile(file); err != nil {
 		return err
 	}
-	found, all := records.Found(r.Program, hw.Fingerprint())
+	found, all := records.Found(r.Program, fingerprint)
 	_, err := fmt.Fprintf(c.OutOrStdout(), "  %s has plans for %d of %d kernels on this machine\n", file, found, all)
 	return err
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/bertc/bertc/autotune"
 	"github.com/bertc/bertc/graph/bert"
-	"github.com/bertc/bertc/internal/hw"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -32,6 +31,10 @@ random checkpoint with as many layers as do not fit a cache is compiled with all
 candidates as kernel sets of one package; each is checked to give the same bits,
 and they are timed alternating, inside whole calls.
 
+--kernels sm90a is the GPU. There a candidate is right when a sequence is within
+the budget of bf16 of the CPU and has the same bits in every place of a batch,
+and a kernel is timed by itself. The program must be built for it: make h100.
+
 Every candidate appends a line of JSON to RECORDS at each length as soon as it is
 measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 		Example: `  bertc tune --model ./retrieva-bert --out records.jsonl
@@ -48,11 +51,14 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 			if err != nil {
 				return err
 			}
-			if err := o.Check(cfg); err != nil {
+			o.Math, o.Open = math, pipeline.OpenGPU
+			if o.Target, err = tuneTarget(tier, math); err != nil {
 				return err
 			}
-			o.Math = math
-			if o.Target, err = tuneTarget(tier, math); err != nil {
+			if o.Target == pipeline.GPUTarget && !c.Flags().Changed("tokens") {
+				o.Tokens = autotune.DeviceTokens
+			}
+			if err := o.Check(cfg); err != nil {
 				return err
 			}
 			_, err = os.Stat(out)
@@ -82,10 +88,10 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 	c.Flags().StringVar(&config, "config", "", "a config.json")
 	c.Flags().StringVar(&mo.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: bf16; f32 for the --model of an f32 checkpoint)")
 	c.Flags().StringVar(&out, "out", "", "file that records are appended to")
-	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune (default: the best of this machine)")
+	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune; sm90a is the GPU (default: the best of the processor)")
 	c.Flags().StringVar(&o.Spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
 	c.Flags().IntVar(&o.Candidates, "candidates", 8, "plans of each kernel, the cheapest by the cost model")
-	c.Flags().IntSliceVar(&o.Tokens, "tokens", []int{1, 16, 128, 512}, "sequence lengths to measure at")
+	c.Flags().IntSliceVar(&o.Tokens, "tokens", []int{1, 16, 128, 512}, "sequence lengths to measure at; for the GPU batches, which are of sequences of 512 (default there: 8192,16384)")
 	c.Flags().IntVar(&o.Rounds, "rounds", 9, "samples of each candidate at each length")
 	c.Flags().IntVar(&o.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	return c
@@ -116,8 +122,8 @@ func tuneConfig(c *cobra.Command, mo modelOptions, config string) (data []byte, 
 	return data, cfg, math, err
 }
 
-// tuneTarget returns the kernel target of a tier of this architecture; the best that is supported
-// for "".
+// tuneTarget returns the kernel target of a tier of this architecture or of the GPU; the best of the
+// processor that is supported for "".
 func tuneTarget(tier string, math ir.DType) (string, error) {
 	var names []string
 	for _, name := range pipeline.Targets(math) {
@@ -134,7 +140,18 @@ func tuneTarget(tier string, math ir.DType) (string, error) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("--kernels %q: this machine has no such kernel set to tune (known: %s)", tier, strings.Join(names, ", "))
+	_, gpu, _ := strings.Cut(pipeline.GPUTarget, "/")
+	switch {
+	case tier != gpu:
+		return "", fmt.Errorf("--kernels %q: this machine has no such kernel set to tune (known: %s)", tier, strings.Join(append(names, gpu), ", "))
+	case math != ir.BF16:
+		return "", fmt.Errorf("--kernels %q: the GPU multiplies bf16, not %s (--dtype bf16)", tier, math)
+	}
+	d, err := pipeline.OpenGPU()
+	if err != nil {
+		return "", fmt.Errorf("--kernels %q: %w", tier, err)
+	}
+	return pipeline.GPUTarget, d.Close()
 }
 
 // bestPlans prints the best plan of every Spec in a records file.
@@ -144,7 +161,7 @@ func bestPlans(w io.Writer, file, target string) error {
 		return err
 	}
 	for _, spec := range r.Specs(target) {
-		plan, _, ok := r.Lookup(spec, target, hw.Fingerprint())
+		plan, _, ok := r.Lookup(spec, target, fingerprint(target))
 		if !ok {
 			continue
 		}

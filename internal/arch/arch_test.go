@@ -62,7 +62,7 @@ internal/diff:          internal/pipeline, checkpoint, passes, program, kernel, 
 internal/calibrate:     internal/pipeline, internal/verify, checkpoint, program, kernel, ir, quant
 internal/verify:        internal/pipeline, graph/bert, program, ir, tokenizer, internal/num
 internal/bench:         internal/pipeline, internal/hw, codegen/amd64, program, kernel, runtime
-autotune:               internal/pipeline, internal/bench, internal/hw, checkpoint, emit, graph/bert, program, kernel, ir
+autotune:               internal/pipeline, internal/bench, internal/gpucheck, internal/hw, internal/num, checkpoint, emit, graph/bert, program, kernel, ir, runtime, runtime/cuda
 
 cmd/bertc:              *, github.com/spf13/cobra, github.com/spf13/pflag, github.com/vbauerster/mpb, golang.org/x/term
 examples/numerics:      checkpoint, internal/num

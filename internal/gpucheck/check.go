@@ -19,9 +19,9 @@ import (
 
 // This file owns the comparisons.
 
-// budget bounds the relative distance of a bf16 run from the interpreter: 1.5 times that of PyTorch
+// Budget bounds the relative distance of a bf16 run from the interpreter: 1.5 times that of PyTorch
 // in bf16 from float64 at the full size, as in internal/pipeline's tests.
-const budget = 1.5 * 0.0164
+const Budget = 1.5 * 0.0164
 
 // stepBudget bounds that of one step between two devices that ran the same text: values that are
 // equal but for the order of sums, of which some round to the neighbour in bf16, 2^-8 away, and
@@ -143,7 +143,7 @@ func (c *checker) model(ctx context.Context, name string, m *compiled) error {
 		return err
 	}
 	e := num.RelL2(num.Float64s(first), num.Float64s(want))
-	c.say(e <= budget, name, "hidden states, interpreter", "apart by %.4f, budget %.4f", e, budget)
+	c.say(e <= Budget, name, "hidden states, interpreter", "apart by %.4f, budget %.4f", e, Budget)
 	same := true
 	for range 2 { // the second call of a size captures a graph, the third launches it
 		again, err := encode(ids, offsets)
@@ -308,9 +308,9 @@ func (c *checker) fullSize(ctx context.Context, m *compiled, more ...int) error 
 		logits[i] = num.Float64s(l)
 	}
 	e := num.RelL2(hidden[1], hidden[0])
-	c.say(e <= budget, "full size", "hidden states, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
+	c.say(e <= Budget, "full size", "hidden states, 2 layers, CPU", "apart by %.4f, budget %.4f", e, Budget)
 	e = num.RelL2(logits[1], logits[0])
-	c.say(e <= budget, "full size", "logits, 2 layers, CPU", "apart by %.4f, budget %.4f", e, budget)
+	c.say(e <= Budget, "full size", "logits, 2 layers, CPU", "apart by %.4f, budget %.4f", e, Budget)
 	for _, n := range more {
 		all, _, ends := m.batch(append([]int{1, 150, 300}, slices.Repeat([]int{512}, n)...)...)
 		s, err := gpu.NewSession(rt.SessionOptions{MaxTokens: len(all)})

@@ -205,7 +205,7 @@ func writePackage(ctx context.Context, dir string, m *Model, o Options, r *Resul
 		eo.Pooling = string(heads.PoolMean)
 	}
 	if slices.Contains(o.Architectures, gpuArchitecture) {
-		if eo.GPU, err = gpuCode(p); err != nil {
+		if eo.GPU, err = GPUCode(p); err != nil {
 			return err
 		}
 		r.GPU = eo.GPU

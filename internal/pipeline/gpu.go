@@ -64,8 +64,11 @@ func packageDevice(device string) string {
 	return device
 }
 
-// gpuCode emits the kernels of a program as one PTX text and its launch table.
-func gpuCode(p *program.Program) (*emit.GPU, error) {
+// GPUTarget is the kernel target of the GPU.
+const GPUTarget = ptx.TargetName
+
+// GPUCode emits the kernels of a program as one PTX text and its launch table.
+func GPUCode(p *program.Program) (*emit.GPU, error) {
 	g := &emit.GPU{}
 	var entries []string
 	for _, k := range p.Kernels {
@@ -97,7 +100,7 @@ func gpuUnit(k program.Kernel) (ptx.Unit, error) {
 // PTX returns the module of a kernel of the program, or of all with an empty name.
 func PTX(p *program.Program, name string) (string, error) {
 	if name == "" {
-		g, err := gpuCode(p)
+		g, err := GPUCode(p)
 		if err != nil {
 			return "", err
 		}

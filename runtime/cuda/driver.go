@@ -62,6 +62,7 @@ type DeviceInfo struct {
 	Major, Minor int    // compute capability
 	SMs          int    // multiprocessors
 	Memory       int    // bytes
+	Driver       int    // CUDA version of the driver: 12030 is 12.3
 }
 
 // LaunchSize is the size of a launch: CTAs, threads of each, bytes of dynamic shared memory, and

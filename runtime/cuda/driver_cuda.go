@@ -159,22 +159,23 @@ func check(call string, r C.CUresult) error {
 // (CUDA Toolkit 12.3 Release Notes, edge data).
 const minVersion = 12030
 
-// library opens libcuda.so.1 once and says why it cannot be used.
-var library = sync.OnceValue(func() error {
+// library opens libcuda.so.1 once and returns the CUDA version of the driver, or says why it cannot be
+// used.
+var library = sync.OnceValues(func() (int, error) {
 	if missing := C.open_library(); missing != nil {
-		return fmt.Errorf("no CUDA driver: %s", C.GoString(missing))
+		return 0, fmt.Errorf("no CUDA driver: %s", C.GoString(missing))
 	}
 	var version, devices C.int
 	if err := check("cuInit", C.init(&version, &devices)); err != nil {
-		return err
+		return 0, err
 	}
 	switch {
 	case version < minVersion:
-		return fmt.Errorf("the CUDA driver is of CUDA %d.%d, the kernels need %d.%d", version/1000, version%1000/10, minVersion/1000, minVersion%1000/10)
+		return 0, fmt.Errorf("the CUDA driver is of CUDA %d.%d, the kernels need %d.%d", version/1000, version%1000/10, minVersion/1000, minVersion%1000/10)
 	case devices == 0:
-		return errors.New("the CUDA driver shows no device")
+		return 0, errors.New("the CUDA driver shows no device")
 	}
-	return nil
+	return int(version), nil
 })
 
 // gpu is a device through the CUDA driver, with its primary context.
@@ -187,7 +188,8 @@ type gpu struct {
 
 // OpenDriver opens the first device. Its error is one sentence that says why there is none.
 func OpenDriver() (Driver, error) {
-	if err := library(); err != nil {
+	version, err := library()
+	if err != nil {
 		return nil, err
 	}
 	g := &gpu{}
@@ -215,7 +217,7 @@ func OpenDriver() (Driver, error) {
 	if err := check("cuDeviceTotalMem", C.device_memory(g.device, &memory)); err != nil {
 		return nil, err
 	}
-	g.info = DeviceInfo{Name: C.GoString(&name[0]), Major: int(major), Minor: int(minor), SMs: int(sms), Memory: int(memory)}
+	g.info = DeviceInfo{Name: C.GoString(&name[0]), Major: int(major), Minor: int(minor), SMs: int(sms), Memory: int(memory), Driver: version}
 	if g.info.Major != 9 || g.info.Minor != 0 {
 		return nil, fmt.Errorf("%s has compute capability %d.%d, the kernels are for 9.0 (H100, H200)", g.info.Name, major, minor)
 	}

@@ -46,7 +46,7 @@ func hash(text string) string {
 // TestDriverCalls makes every call and compares what reaches the driver.
 func TestDriverCalls(t *testing.T) {
 	d := openMock(t)
-	if want := (DeviceInfo{Name: "Mock H100", Major: 9, Minor: 0, SMs: 4, Memory: 1 << 32}); d.Info() != want {
+	if want := (DeviceInfo{Name: "Mock H100", Major: 9, Minor: 0, SMs: 4, Memory: 1 << 32, Driver: 12080}); d.Info() != want {
 		t.Errorf("the device is %+v, want %+v", d.Info(), want)
 	}
 	check := func(err error) {

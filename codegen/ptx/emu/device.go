@@ -216,6 +216,9 @@ type Config struct {
 // of technical specifications: 227 KiB).
 const maxShared = 227 << 10
 
+// manyCTAs is the most CTAs of a launch, since a run lists them: 128 MiB.
+const manyCTAs = 1 << 24
+
 // Block is the number of threads that the kernel declares with .reqntid or .maxntid, or zeros.
 func (k *Kernel) Block() [3]int {
 	if k.e.reqTid[0] > 0 {
@@ -224,13 +227,14 @@ func (k *Kernel) Block() [3]int {
 	return k.e.maxTid
 }
 
+// ones makes ones of zeros and returns the product, at most manyCTAs+1. Extents are below 2^31.
 func ones(v *[3]int) int {
 	n := 1
 	for i := range v {
 		if v[i] == 0 {
 			v[i] = 1
 		}
-		n *= v[i]
+		n = min(n*v[i], manyCTAs+1)
 	}
 	return n
 }
@@ -244,10 +248,12 @@ func (k *Kernel) check(c *Config, params []byte) error {
 			}
 		}
 	}
-	ones(&c.Grid)
+	if ones(&c.Grid) > manyCTAs {
+		return fmt.Errorf("launch of %s: a grid of %v, the emulator runs at most %d CTAs", k.Name, c.Grid, manyCTAs)
+	}
 	threads := ones(&c.Block)
 	if threads > 1024 {
-		return fmt.Errorf("launch of %s: %d threads, a CTA has at most 1024", k.Name, threads)
+		return fmt.Errorf("launch of %s: a block of %v, a CTA has at most 1024 threads", k.Name, c.Block)
 	}
 	if m := k.e.maxTid; m[0] > 0 && threads > m[0]*m[1]*m[2] {
 		return fmt.Errorf("launch of %s: %d threads, .maxntid allows %d", k.Name, threads, m[0]*m[1]*m[2])
@@ -266,7 +272,7 @@ func (k *Kernel) check(c *Config, params []byte) error {
 		return fmt.Errorf("launch of %s: a cluster of %v, .reqnctapercluster wants %v", k.Name, c.Cluster, want)
 	}
 	if n > 8 {
-		return fmt.Errorf("launch of %s: a cluster of %d CTAs, the portable limit is 8", k.Name, n)
+		return fmt.Errorf("launch of %s: a cluster of %v, the portable limit is 8 CTAs", k.Name, c.Cluster)
 	}
 	for i := range c.Grid {
 		if c.Grid[i]%c.Cluster[i] != 0 {

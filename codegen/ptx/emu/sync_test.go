@@ -236,6 +236,9 @@ func TestLaunchErrors(t *testing.T) {
 		"cluster":    func(c *Config) { c.Cluster[0] = 1 },
 		"shared":     func(c *Config) { c.Shared = 228 << 10 },
 		"negative":   func(c *Config) { c.Grid[1] = -1 },
+		"large grid": func(c *Config) { c.Grid = [3]int{1 << 30, 1 << 30, 1} },
+		// The product is 2^64.
+		"large block": func(c *Config) { c.Block = [3]int{1 << 30, 1 << 30, 16} },
 	} {
 		c := good
 		change(&c)

@@ -330,9 +330,6 @@ func ptxMemory(dev *emu.Device, spec string, param int) (b ptxBuffer, err error)
 		if size, err = strconv.Atoi(rest); err != nil {
 			return b, fmt.Errorf("%q is not a number of bytes", rest)
 		}
-		if kind == "zeros" && size > 0 {
-			content = make([]byte, size)
-		}
 	case "out":
 		i := strings.LastIndexByte(rest, ':')
 		if i < 1 {
@@ -345,7 +342,7 @@ func ptxMemory(dev *emu.Device, spec string, param int) (b ptxBuffer, err error)
 	case "random":
 		typ, count, _ := strings.Cut(rest, ":")
 		n, err := strconv.Atoi(count)
-		if err != nil || n < 1 {
+		if err != nil || n < 1 || n > math.MaxInt32 {
 			return b, fmt.Errorf("%q is not a number of elements", count)
 		}
 		r := rand.New(rand.NewPCG(uint64(param), 0))
@@ -369,6 +366,9 @@ func ptxMemory(dev *emu.Device, spec string, param int) (b ptxBuffer, err error)
 	b.param, b.size = param+1, size
 	if b.addr, err = dev.Alloc(size); err != nil {
 		return b, err
+	}
+	if kind == "zeros" {
+		return b, dev.Memset(b.addr, 0, size)
 	}
 	if content != nil {
 		err = dev.CopyIn(b.addr, content)

@@ -59,6 +59,8 @@ func TestPTXRunErrors(t *testing.T) {
 		{append(axpb, "--grid", "0"), []string{"--grid", "0"}},
 		{append(axpb, "--seeds", "0"), []string{"--seeds 0"}},
 		{append(axpb, "--param", "zeros:800", "--param", "empty:800", "--param", "f32=x", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 3", `"x"`}},
+		{append(axpb, "--param", "zeros:999999999999999", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 1", "999999999999999 bytes"}},
+		{append(axpb, "--param", "random:f32:9999999999", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 1", `"9999999999"`}},
 		{append(axpb, "--param", "zero:800", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 1", `"zero"`}},
 		{append(axpb, "--param", "zeros:800", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=256"), []string{"out of bounds", "axpb.ptx", "ld.global.f32"}},
 		{append(axpb, "--param", "empty:800", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"uninitialised read"}},

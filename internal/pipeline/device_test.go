@@ -274,6 +274,26 @@ func TestDeviceCalls(t *testing.T) {
 		t.Errorf("a failed launch: %v, want %q", err, want)
 	}
 	d.failure = nil
+
+	// A call that fails waits for what it began, and the session goes on.
+	failing := deviceSession(t, model, rt.SessionOptions{MaxTokens: 100})
+	if err := failing.Encode(ctx, ids, nil, offsets); err != nil {
+		t.Fatal(err)
+	}
+	d.failure = errors.New("the device fell off")
+	for i, call := range []func() error{
+		func() error { _, _, err := failing.TopK(ctx, rows, 2); return err },
+		func() error { _, err := failing.Logits(ctx, rows); return err },
+		func() error { return failing.Encode(ctx, slices.Repeat(ids, 10), nil, []int32{0, 40}) },
+	} {
+		if err := call(); err == nil || d.reading {
+			t.Errorf("call %d: %v, and a copy under way: %v", i, err, d.reading)
+		}
+	}
+	d.failure = nil
+	if err := failing.Encode(ctx, ids, nil, offsets); err != nil || !slices.Equal(failing.Hidden(), hidden) {
+		t.Errorf("after failed calls: %v, or other hidden states", err)
+	}
 }
 
 // TestEmulator runs every variant and its head on the emulator: the PTX that a GPU would load, its

@@ -30,6 +30,7 @@ type hostDevice struct {
 	streams            int
 	idle               bool  // graphs do nothing
 	failure            error // of launches
+	reading            bool  // a copy to the device may read the host's memory until Sync
 }
 
 type hostBlock struct {
@@ -205,10 +206,11 @@ type hostStream struct {
 }
 
 func (s *hostStream) Close() error { s.streams--; return nil }
-func (s *hostStream) Sync() error  { return nil }
+func (s *hostStream) Sync() error  { s.reading = false; return nil }
 
 func (s *hostStream) CopyIn(dst cuda.Pointer, src []byte) error {
 	copy(s.bytes(dst)[:len(src)], src)
+	s.reading = true
 	return nil
 }
 

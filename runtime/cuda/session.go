@@ -171,7 +171,8 @@ func (s *Session) Close() error {
 func (s *Session) Hidden() []float32 { return view[float32](s.hidden, len(s.hidden)/4) }
 
 // Encode computes the hidden states of a batch and copies them to Hidden.
-func (s *Session) Encode(ids, positions, starts []int32) error {
+func (s *Session) Encode(ids, positions, starts []int32) (err error) {
+	defer s.drain(&err)
 	mod := s.model.mod
 	ph, err := s.phase(encode, len(ids), len(starts)-1)
 	if err != nil {
@@ -195,7 +196,8 @@ func (s *Session) Encode(ids, positions, starts []int32) error {
 }
 
 // Logits runs the head on rows of the last batch.
-func (s *Session) Logits(rows []int32, logits []float32) error {
+func (s *Session) Logits(rows []int32, logits []float32) (err error) {
+	defer s.drain(&err)
 	if err := s.runHead(logitsOnly, rows); err != nil {
 		return err
 	}
@@ -212,6 +214,7 @@ func (s *Session) TopK(rows []int32, k int) (ids []int32, logits, sums []float32
 	if !s.model.findsBest() || k > MaxTopK {
 		return nil, nil, nil, false, nil
 	}
+	defer s.drain(&err)
 	s.put(controlTopK, k)
 	if err := s.runHead(best, rows); err != nil {
 		return nil, nil, nil, true, err
@@ -250,6 +253,14 @@ func (s *Session) runHead(kind phaseKind, rows []int32) error {
 	}
 	copy(view[int32](s.host[ph.at[s.model.mod.Rows]:], len(rows)), rows)
 	return s.run(ph, len(rows))
+}
+
+// drain waits, where a call failed, for what it began: the next call writes the input block, which a
+// copy may still read.
+func (s *Session) drain(err *error) {
+	if *err != nil {
+		s.stream.Sync()
+	}
 }
 
 // put writes a number of the input block.

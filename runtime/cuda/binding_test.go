@@ -53,6 +53,8 @@ func TestBinding(t *testing.T) {
 		{"no driver", "TestNoDriver", []string{"LD_LIBRARY_PATH=" + t.TempDir(), "WANT=no CUDA driver: libcuda.so.1: cannot open shared object file: No such file or directory"}},
 		{"bad text", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuModuleLoadDataEx", "WANT=cuModuleLoadDataEx: CUDA_ERROR_MOCK (218), the mock was told to fail: ptxas application ptx input, line 1; fatal : mock"}},
 		{"no memory", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuMemAlloc_v2", "WANT=512 bytes: cuMemAlloc: CUDA_ERROR_MOCK (2), the mock was told to fail"}},
+		{"not zeroed", "TestFailedAlloc", []string{"CUDA_MOCK_FAIL=cuMemsetD8_v2"}},
+		{"no stream", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuStreamCreate", "WANT=cuStreamCreate: CUDA_ERROR_MOCK (1), the mock was told to fail"}},
 		{"kernel fault", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuStreamSynchronize", "WANT=cuStreamSynchronize: CUDA_ERROR_MOCK (719), the mock was told to fail"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -221,7 +221,10 @@ func OpenDriver() (Driver, error) {
 	if g.info.Major != 9 || g.info.Minor != 0 {
 		return nil, fmt.Errorf("%s has compute capability %d.%d, the kernels are for 9.0 (H100, H200)", g.info.Name, major, minor)
 	}
-	return g, check("cuDevicePrimaryCtxRetain", C.context_retain(g.device, &g.context))
+	if err := check("cuDevicePrimaryCtxRetain", C.context_retain(g.device, &g.context)); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 func (g *gpu) Info() DeviceInfo { return g.info }
@@ -269,6 +272,7 @@ func (g *gpu) Alloc(sizes ...int) ([]Pointer, error) {
 		return nil, fmt.Errorf("%d bytes: %w", total, err)
 	}
 	if err := check("cuMemsetD8", C.mem_zero(g.context, base, C.size_t(total))); err != nil {
+		C.mem_free(g.context, base)
 		return nil, err
 	}
 	for i := range out {
@@ -313,7 +317,10 @@ func (g *gpu) HostFree(memory []byte) error {
 
 func (g *gpu) NewStream() (Stream, error) {
 	s := &gpuStream{gpu: g}
-	return s, check("cuStreamCreate", C.stream_create(g.context, &s.stream))
+	if err := check("cuStreamCreate", C.stream_create(g.context, &s.stream)); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Close unloads the kernels and lets the primary context go, which frees what is left of it.
@@ -357,12 +364,15 @@ func (s *gpuStream) Capture(record func() error) (Graph, error) {
 	}
 	failed := record()
 	var graph C.CUgraph
-	if err := check("cuStreamEndCapture", C.capture_end(s.context, s.stream, &graph)); err != nil || failed != nil {
+	err := check("cuStreamEndCapture", C.capture_end(s.context, s.stream, &graph))
+	if graph != nil {
+		defer C.graph_destroy(s.context, graph)
+	}
+	if err != nil || failed != nil {
 		return 0, errors.Join(failed, err)
 	}
-	defer C.graph_destroy(s.context, graph)
 	var exec C.CUgraphExec
-	err := check("cuGraphInstantiate", C.graph_instantiate(s.context, graph, &exec))
+	err = check("cuGraphInstantiate", C.graph_instantiate(s.context, graph, &exec))
 	return Graph(unsafe.Pointer(exec)), err
 }
 

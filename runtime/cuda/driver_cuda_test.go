@@ -113,11 +113,13 @@ func TestDriverCalls(t *testing.T) {
 		"capture mode 2",
 		"node one grid 4,1,1 block 32,1,1 shared 0 cluster 2 dependent 1 params " + packed,
 		"captured",
+		"graph done",
 		"graph 1",
 		"sync",
 		"graph free 1",
 		"capture mode 2",
 		"captured",
+		"graph done",
 		"free 0x700000000000",
 		"unload",
 		"release",
@@ -174,6 +176,18 @@ func TestNoDriver(t *testing.T) {
 	}
 }
 
+// TestFailedAlloc: memory that cannot be zeroed is given back.
+func TestFailedAlloc(t *testing.T) {
+	d := openMock(t)
+	if p, err := d.Alloc(300); err == nil {
+		t.Errorf("memory at %#x", p)
+	}
+	log := must(os.ReadFile(os.Getenv("CUDA_MOCK_LOG")))
+	if want := "alloc 512\nfree 0x700000000000\n"; string(log) != want {
+		t.Errorf("the driver saw %q, want %q", log, want)
+	}
+}
+
 // TestFailedCall: errors name the call, and have the driver's text.
 func TestFailedCall(t *testing.T) {
 	d := openMock(t)
@@ -182,7 +196,12 @@ func TestFailedCall(t *testing.T) {
 		_, err = d.Alloc(300)
 	}
 	if err == nil {
-		err = must(d.NewStream()).Sync()
+		var s Stream
+		if s, err = d.NewStream(); err == nil {
+			err = s.Sync()
+		} else if s != nil {
+			t.Error("a stream beside an error")
+		}
 	}
 	if want := os.Getenv("WANT"); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

@@ -1,6 +1,9 @@
 package cuda
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // This file owns the measurement of single steps, for the benchmark.
 
@@ -58,6 +61,7 @@ func (s *Session) time(calls []call, repeat int) (took time.Duration, err error)
 	if err != nil {
 		return 0, err
 	}
+	defer func() { err = errors.Join(err, s.stream.FreeGraph(graph)) }()
 	for range 2 {
 		begin := time.Now()
 		if err := s.stream.LaunchGraph(graph); err != nil {
@@ -68,5 +72,5 @@ func (s *Session) time(calls []call, repeat int) (took time.Duration, err error)
 		}
 		took = time.Since(begin) / time.Duration(repeat)
 	}
-	return took, s.stream.FreeGraph(graph)
+	return took, nil
 }

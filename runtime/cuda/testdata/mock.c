@@ -140,7 +140,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *p, size_t n) {
 }
 
 CUresult cuMemFree_v2(CUdeviceptr p) { say("free %#lx\n", p); return 0; }
-CUresult cuMemsetD8_v2(CUdeviceptr p, unsigned char x, size_t n) { say("memset %#lx %d %zu\n", p, x, n); memset((void *)p, x, n); return 0; }
+CUresult cuMemsetD8_v2(CUdeviceptr p, unsigned char x, size_t n) { FAILS(1); say("memset %#lx %d %zu\n", p, x, n); memset((void *)p, x, n); return 0; }
 
 static CUresult copy(const char *what, void *dst, const void *src, size_t n, CUdeviceptr device) {
 	memcpy(dst, src, n);
@@ -170,7 +170,7 @@ CUresult cuStreamSynchronize(CUstream s) {
 CUresult cuStreamBeginCapture_v2(CUstream s, int mode) { FAILS(1); say("capture mode %d\n", mode); capturing = 1; return 0; }
 CUresult cuStreamEndCapture(CUstream s, CUgraph *g) { say("captured\n"); capturing = 0; *g = (CUgraph)0x44; return 0; }
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags) { FAILS(1); *e = (CUgraphExec)(intptr_t)++graphs; return g == (CUgraph)0x44 ? 0 : 1; }
-CUresult cuGraphDestroy(CUgraph g) { return g == (CUgraph)0x44 ? 0 : 1; }
+CUresult cuGraphDestroy(CUgraph g) { say("graph done\n"); return g == (CUgraph)0x44 ? 0 : 1; }
 CUresult cuGraphExecDestroy(CUgraphExec e) { say("graph free %ld\n", (long)(intptr_t)e); return 0; }
 CUresult cuGraphLaunch(CUgraphExec e, CUstream s) { FAILS(1); say("graph %ld\n", (long)(intptr_t)e); return 0; }
 

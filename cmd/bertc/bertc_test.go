@@ -323,15 +323,16 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"fill-mask", "--model", tiny, "--device", "tpu", "x"}, []string{"--device", "tpu", "cpu, cuda, auto, emulator"}},
 		{[]string{"fill-mask", "--model", tiny, "--dtype", "f32", "--device", "emulator", "x"}, []string{"--targets ptx", "f32"}},
 		{[]string{"ptx", "check", "--device", "cpu"}, []string{"--device", "cpu", "cuda, emulator"}},
+		{[]string{"ptx", "check", "--device", "emulator", "--layers", "-1"}, []string{"--layers -1"}},
 		{[]string{"compile", "--model", tiny, "--out", t.TempDir() + "/x", "--package", "My-Pkg"}, []string{"--package", "My-Pkg"}},
 		{[]string{"fill-mask", "x"}, []string{"--model", "--package"}},
 		{[]string{"fill-mask", "--model", tiny, "--top-k", "0", "x"}, []string{"--top-k"}},
 		{[]string{"dump", "--model", tiny, "--after", "nothing"}, []string{"nothing", "form-groups"}},
 		{[]string{"dump", "--model", tiny, "--asm", "sparc"}, []string{"--asm", "sparc", "ptx"}},
+		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--dtype", "f32"}, []string{"--asm ptx", "f32", "--dtype bf16"}},
 		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--after", "bind"}, []string{"--after"}},
 		{[]string{"dump", "--model", tiny, "--kernel", "qkv"}, []string{"--kernel", "--asm"}},
 		{[]string{"dump", "--model", tiny, "--dtype", "bf16", "--asm", "ptx", "--kernel", "nothing"}, []string{"nothing", "gate_up"}},
-		{[]string{"dump", "--model", tiny, "--dtype", "f32", "--asm", "ptx"}, []string{"ptx/sm90a", "f32"}},
 	} {
 		_, err := bertc(t, "", tt.args...)
 		sentence(t, err, tt.want...)

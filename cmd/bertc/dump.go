@@ -12,6 +12,7 @@ import (
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/html"
 	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
 )
@@ -71,6 +72,9 @@ func (o *modelOptions) dumpPTX(c *cobra.Command, name string) error {
 		return err
 	}
 	defer m.Close()
+	if math != ir.BF16 {
+		return fmt.Errorf("--asm ptx: the GPU multiplies bf16, not %s (--dtype bf16)", math)
+	}
 	p, err := m.Program(passes.Options{Math: math, Targets: []string{ptx.TargetName}})
 	if err != nil {
 		return err

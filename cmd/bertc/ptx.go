@@ -20,7 +20,7 @@ import (
 func ptxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ptx",
-		Short: "Work with PTX, the assembly language of NVIDIA GPUs, without a GPU",
+		Short: "Run, predict and check kernels in PTX, the assembly language of NVIDIA GPUs",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {

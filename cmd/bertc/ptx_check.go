@@ -28,6 +28,9 @@ emulator does all but the full size, anywhere.`,
 		Example: `  make h100 && scp .tools/bin/bertc-h100 gpu: && ssh gpu ./bertc-h100 ptx check`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if layers < 0 {
+				return fmt.Errorf("--layers %d: want 0 or more", layers)
+			}
 			o := gpucheck.Options{Layers: layers}
 			emulated := func(seed uint64) func() (cuda.Driver, error) {
 				return func() (cuda.Driver, error) { return emulator.Open(seed, 4), nil }

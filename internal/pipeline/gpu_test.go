@@ -315,6 +315,7 @@ func (s recorderStream) Capture(record func() error) (cuda.Graph, error) {
 	err := record()
 	s.capturing = false
 	s.say("captured")
+	s.say("graph done")
 	s.graphs++
 	return cuda.Graph(s.graphs), err
 }

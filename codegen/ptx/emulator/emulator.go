@@ -52,6 +52,8 @@ func (d *device) Function(entry string, shared int) (cuda.Function, error) {
 	if k == nil {
 		return 0, fmt.Errorf("the PTX text has no entry %s", entry)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.functions = append(d.functions, function{k, shared})
 	return cuda.Function(len(d.functions) - 1), nil
 }
@@ -67,6 +69,9 @@ func (d *device) Alloc(sizes ...int) ([]cuda.Pointer, error) {
 			err = d.emu.Memset(p, 0, n)
 		}
 		if err != nil {
+			for _, p := range out {
+				d.emu.Free(uint64(p))
+			}
 			return nil, err
 		}
 		out = append(out, cuda.Pointer(p))
@@ -121,7 +126,9 @@ func (s *stream) CopyOut(dst []byte, src cuda.Pointer) error {
 }
 
 func (s *stream) Launch(f cuda.Function, l cuda.LaunchSize, params []byte, offsets []int) error {
+	s.mu.Lock()
 	fn := s.functions[f]
+	s.mu.Unlock()
 	if l.Shared > fn.shared {
 		return fmt.Errorf("launch of %s: %d bytes of shared memory, it was allowed %d", fn.kernel.Name, l.Shared, fn.shared)
 	}

@@ -140,6 +140,9 @@ func (o *ptxRun) run(c *cobra.Command) error {
 	if o.seeds < 1 {
 		return fmt.Errorf("--seeds %d: want 1 or more", o.seeds)
 	}
+	if o.sms < 1 {
+		return fmt.Errorf("--sms %d: want 1 or more", o.sms)
+	}
 	if len(o.params) != len(k.Params) {
 		return fmt.Errorf("kernel %s has %d parameters, %d --param were given; it is %s", k.Name, len(k.Params), len(o.params), signature(k))
 	}

@@ -58,6 +58,7 @@ func TestPTXRunErrors(t *testing.T) {
 		{[]string{ptxKernels + "axpb.ptx", "--entry", "nope"}, []string{"nope", "axpb"}},
 		{append(axpb, "--grid", "0"), []string{"--grid", "0"}},
 		{append(axpb, "--seeds", "0"), []string{"--seeds 0"}},
+		{append(axpb, "--sms", "-3"), []string{"--sms -3"}},
 		{append(axpb, "--param", "zeros:800", "--param", "empty:800", "--param", "f32=x", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 3", `"x"`}},
 		{append(axpb, "--param", "zeros:999999999999999", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 1", "999999999999999 bytes"}},
 		{append(axpb, "--param", "random:f32:9999999999", "--param", "empty:800", "--param", "f32=1", "--param", "f32=1", "--param", "u32=200"), []string{"parameter 1", `"9999999999"`}},

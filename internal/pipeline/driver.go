@@ -302,14 +302,17 @@ func readPackage(ctx context.Context, dir string) (generated, error) {
 	return g, json.Unmarshal(out, &g)
 }
 
+// noGPU is what a package has that was compiled for CPUs alone.
+const noGPU = "no kernels for a GPU (bertc compile --targets ptx)"
+
 func buildDriver(ctx context.Context, tmp, dir string, pkg generated, device string) (bin string, err error) {
 	hasGPU := pkg.has(gpuOffFile)
-	if device != "" && device != DeviceCPU && !hasGPU {
-		return "", fmt.Errorf("--device %s: %s has no kernels for a GPU (bertc compile --targets ptx)", device, dir)
+	if (device == gpuDevice || device == DeviceEmulator) && !hasGPU {
+		return "", fmt.Errorf("--device %s: %s has %s", device, dir, noGPU)
 	}
 	var src bytes.Buffer
 	err = driverTemplate.Execute(&src, map[string]any{
-		"ImportPath": pkg.ImportPath, "HasHead": hasLogits(dir), "Methods": methods(pkg), "HasGPU": hasGPU,
+		"ImportPath": pkg.ImportPath, "HasHead": hasLogits(dir), "Methods": methods(pkg), "HasGPU": hasGPU, "NoGPU": noGPU,
 	})
 	if err != nil {
 		return "", err
@@ -334,7 +337,7 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated, device str
 	}
 	bin = filepath.Join(tmp, "driver.exe")
 	args := []string{"build", "-overlay", file, "-o", bin}
-	if device == gpuDevice || device == rt.DeviceAuto {
+	if hasGPU && (device == gpuDevice || device == rt.DeviceAuto) {
 		args = append(args, "-tags", "cuda")
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./bertcdriver")...)

@@ -103,6 +103,14 @@ func TestNoGPU(t *testing.T) {
 	if _, err := StartDriver(context.Background(), cpu, DriverOptions{Device: DeviceEmulator}); err == nil || !strings.Contains(err.Error(), "has no kernels for a GPU") {
 		t.Errorf("a package for the CPU: %v", err)
 	}
+	d, err = StartDriver(context.Background(), cpu, DriverOptions{Device: rt.DeviceAuto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if want := "the package has " + noGPU; d.Hello.NoDevice != want {
+		t.Errorf("a package for the CPU runs there because of %q, want %q", d.Hello.NoDevice, want)
+	}
 }
 
 // TestGPUBuilds vets a package with code for the GPU without the build tag and, where there is a C

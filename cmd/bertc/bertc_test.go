@@ -321,7 +321,7 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"compile", "--model", tiny, "--out", t.TempDir() + "/x", "--targets", "riscv64"}, []string{"--targets", "riscv64", "amd64"}},
 		{[]string{"compile", "--model", tiny, "--out", t.TempDir() + "/x", "--dtype", "f32", "--targets", "ptx"}, []string{"--targets ptx", "f32", "--dtype bf16"}},
 		{[]string{"fill-mask", "--model", tiny, "--device", "tpu", "x"}, []string{"--device", "tpu", "cpu, cuda, auto, emulator"}},
-		{[]string{"fill-mask", "--model", tiny, "--dtype", "f32", "--device", "emulator", "x"}, []string{"--targets ptx", "f32"}},
+		{[]string{"fill-mask", "--model", tiny, "--dtype", "f32", "--device", "emulator", "x"}, []string{"--device emulator: the GPU multiplies bf16, not f32"}},
 		{[]string{"ptx", "check", "--device", "cpu"}, []string{"--device", "cpu", "cuda, emulator"}},
 		{[]string{"ptx", "check", "--device", "emulator", "--layers", "-1"}, []string{"--layers -1"}},
 		{[]string{"compile", "--model", tiny, "--out", t.TempDir() + "/x", "--package", "My-Pkg"}, []string{"--package", "My-Pkg"}},
@@ -330,6 +330,8 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"dump", "--model", tiny, "--after", "nothing"}, []string{"nothing", "form-groups"}},
 		{[]string{"dump", "--model", tiny, "--asm", "sparc"}, []string{"--asm", "sparc", "ptx"}},
 		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--dtype", "f32"}, []string{"--asm ptx", "f32", "--dtype bf16"}},
+		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--dtype", "int8"}, []string{"--asm ptx: the GPU multiplies bf16, not int8 (--dtype bf16)"}},
+		{[]string{"compile", "--model", tiny, "--targets", "ptx", "--dtype", "int8", "--out", t.TempDir() + "/x"}, []string{"--targets ptx: the GPU multiplies bf16, not int8 (--dtype bf16)"}},
 		{[]string{"dump", "--model", tiny, "--asm", "ptx", "--after", "bind"}, []string{"--after"}},
 		{[]string{"dump", "--model", tiny, "--kernel", "qkv"}, []string{"--kernel", "--asm"}},
 		{[]string{"dump", "--model", tiny, "--dtype", "bf16", "--asm", "ptx", "--kernel", "nothing"}, []string{"nothing", "gate_up"}},
@@ -633,8 +635,10 @@ func TestTuneFlags(t *testing.T) {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--dtype", "bf16", "--out", out, "--kernels", "sm90a")
 		sentence(t, err, "--kernels", "sm90a", "GPU")
 	}
-	_, err := bertc(t, "", "tune", "--model", tiny, "--dtype", "f32", "--out", out, "--kernels", "sm90a")
-	sentence(t, err, "--kernels", "sm90a", "f32")
+	for _, dtype := range []string{"f32", "int8"} {
+		_, err := bertc(t, "", "tune", "--model", tiny, "--dtype", dtype, "--out", out, "--kernels", "sm90a")
+		sentence(t, err, "--kernels", "sm90a", "not "+dtype)
+	}
 	for _, tokens := range []string{"2049", "9000"} {
 		_, err := bertc(t, "", "tune", "--model", tiny, "--out", out, "--tokens", tokens)
 		sentence(t, err, "--tokens", tokens, "2048")

@@ -12,7 +12,6 @@ import (
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/html"
 	"github.com/bertc/bertc/internal/pipeline"
-	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
 )
@@ -72,8 +71,8 @@ func (o *modelOptions) dumpPTX(c *cobra.Command, name string) error {
 		return err
 	}
 	defer m.Close()
-	if math != ir.BF16 {
-		return fmt.Errorf("--asm ptx: the GPU multiplies bf16, not %s (--dtype bf16)", math)
+	if err := pipeline.CheckGPU(math); err != nil {
+		return fmt.Errorf("--asm ptx: %w", err)
 	}
 	p, err := m.Program(passes.Options{Math: math, Targets: []string{ptx.TargetName}})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bertc/bertc/internal/pipeline"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // packageOptions are the flags of commands that run a generated package: one that exists, or one
@@ -87,7 +88,13 @@ func (o *packageOptions) compile(ctx context.Context, c *cobra.Command, dir stri
 	defer bar.done()
 	po := pipeline.Options{Out: dir, Math: math, Plans: plans, Progress: bar.set}
 	if o.device != "" && o.device != pipeline.DeviceCPU {
-		po.Architectures = pipeline.WithGPU()
+		err := pipeline.CheckGPU(math)
+		if err != nil && o.device != rt.DeviceAuto {
+			return fmt.Errorf("--device %s: %w", o.device, err)
+		}
+		if err == nil {
+			po.Architectures = pipeline.WithGPU()
+		}
 	}
 	_, err = pipeline.Compile(ctx, m, po)
 	return err

@@ -141,11 +141,11 @@ func tuneTarget(tier string, math ir.DType) (string, error) {
 		}
 	}
 	_, gpu, _ := strings.Cut(pipeline.GPUTarget, "/")
-	switch {
-	case tier != gpu:
+	if tier != gpu {
 		return "", fmt.Errorf("--kernels %q: this machine has no such kernel set to tune (known: %s)", tier, strings.Join(append(names, gpu), ", "))
-	case math != ir.BF16:
-		return "", fmt.Errorf("--kernels %q: the GPU multiplies bf16, not %s (--dtype bf16)", tier, math)
+	}
+	if err := pipeline.CheckGPU(math); err != nil {
+		return "", fmt.Errorf("--kernels %q: %w", tier, err)
 	}
 	d, err := pipeline.OpenGPU()
 	if err != nil {

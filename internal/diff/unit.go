@@ -79,7 +79,7 @@ func (u *unit) read(o Options, dir string) error {
 		}
 	}
 	if u.math != 0 && u.math != po.Math {
-		return fmt.Errorf("%s: the package was compiled with %s products, not %s", dir, po.Math, u.math)
+		return fmt.Errorf("%s: the package was compiled with %s products, not %s", dir, pipeline.DTypeName(po.Math), pipeline.DTypeName(u.math))
 	}
 	u.math = po.Math
 	if len(plan.Kernels) > 0 {

@@ -316,14 +316,14 @@ func chosen(archs []string, math ir.DType) (bs []codegen.Backend, targets []stri
 	}
 	for _, a := range archs {
 		if a == gpuArchitecture {
-			if math != ir.BF16 {
-				return nil, nil, fmt.Errorf("--targets %s: the GPU multiplies bf16, not %s (--dtype bf16)", a, math)
+			if err := CheckGPU(math); err != nil {
+				return nil, nil, fmt.Errorf("--targets %s: %w", a, err)
 			}
 			targets = append(targets, ptx.TargetName)
 			continue
 		}
 		if !slices.ContainsFunc(bs, func(b codegen.Backend) bool { return b.Target().GOARCH == a }) {
-			return nil, nil, fmt.Errorf("--targets %q: has no kernels in %s, without it the portable kernels run there", a, math)
+			return nil, nil, fmt.Errorf("--targets %q: has no kernels in %s, without it the portable kernels run there", a, DTypeName(math))
 		}
 	}
 	return bs, targets, nil

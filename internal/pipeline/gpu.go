@@ -55,6 +55,14 @@ func WithGPU() []string {
 	return archs
 }
 
+// CheckGPU says why the GPU has no kernels for the numerics; nil where it has them.
+func CheckGPU(math ir.DType) error {
+	if math != ir.BF16 {
+		return fmt.Errorf("the GPU multiplies bf16, not %s (--dtype bf16)", DTypeName(math))
+	}
+	return nil
+}
+
 // packageDevice is the name of a device for the package's own options: the emulator takes the place
 // of the GPU.
 func packageDevice(device string) string {

@@ -148,6 +148,14 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
+// DTypeName returns what --dtype calls the numerics.
+func DTypeName(math ir.DType) string {
+	if math == ir.I8 {
+		return "int8"
+	}
+	return math.String()
+}
+
 // quant returns Quant where it says something.
 func (m *Model) quant(math ir.DType) *quant.Config {
 	if math != ir.I8 {

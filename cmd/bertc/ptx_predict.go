@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ kernel has in it. Nothing is run and nothing is measured.`,
 			}
 			list, err := bench.ParseShapes(shapes)
 			if err != nil {
-				return err
+				return fmt.Errorf("--shapes: %w", err)
 			}
 			data, err := os.ReadFile(config)
 			if err != nil {
@@ -42,6 +43,11 @@ kernel has in it. Nothing is run and nothing is measured.`,
 			cfg, err := bert.ParseConfig(config, data, nil)
 			if err != nil {
 				return err
+			}
+			for _, s := range list {
+				if n := slices.Max(s.Lengths); n > cfg.MaxPositionEmbeddings {
+					return fmt.Errorf("--shapes: shape %s has a sequence of %d tokens, %s has max_position_embeddings %d", s.Text, n, config, cfg.MaxPositionEmbeddings)
+				}
 			}
 			g, err := bert.Build(cfg, cfg.Task)
 			if err != nil {

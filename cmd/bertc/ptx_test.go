@@ -112,6 +112,10 @@ func TestPTXPredict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for shape, want := range map[string]string{"1x2049": "2049 tokens", "8+99999": "99999 tokens", "1x-1": "1x-1", "": `""`, "99999999x2048": "99999999x2048"} {
+		_, err := bertc(t, "", "ptx", "predict", "--config", "../../examples/fullsize/config.json", "--shapes", shape)
+		sentence(t, err, "--shapes", want)
+	}
 	const file = "../../docs/h100.md"
 	doc, err := os.ReadFile(file)
 	if err != nil {

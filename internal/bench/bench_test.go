@@ -22,7 +22,7 @@ func TestParseShapes(t *testing.T) {
 	if !slices.Equal(shapes[0].Lengths, []int{3, 3}) || !slices.Equal(shapes[1].Lengths, []int{16, 32, 7}) || shapes[1].Tokens() != 55 {
 		t.Errorf("shapes %v", shapes)
 	}
-	for _, bad := range []string{"", "x", "0x4", "4x0", "-1x2", "2x", "8+", "1x99999999", "1048576x2", "a+b"} {
+	for _, bad := range []string{"", "x", "0x4", "4x0", "-1x2", "2x", "8+", "1x99999999", "1048576x2", "1048576+1", "a+b", "1x2x3"} {
 		if _, err := ParseShapes(bad); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("ParseShapes(%q): error %v", bad, err)
 		}

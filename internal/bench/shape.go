@@ -36,7 +36,7 @@ const maxShapeTokens = 1 << 20
 
 func parseShape(s string) (Shape, error) {
 	shape := Shape{Text: s}
-	bad := fmt.Errorf("shape %q is neither BATCHxLENGTH nor LENGTH+LENGTH+…", s)
+	bad := fmt.Errorf("shape %q: want BATCHxLENGTH or LENGTH+LENGTH+… of numbers from 1, with at most %d tokens", s, maxShapeTokens)
 	size := func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxShapeTokens {
@@ -61,6 +61,9 @@ func parseShape(s string) (Shape, error) {
 			return shape, err
 		}
 		shape.Lengths = append(shape.Lengths, n)
+	}
+	if shape.Tokens() > maxShapeTokens {
+		return shape, bad
 	}
 	return shape, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
@@ -172,15 +173,21 @@ func (o *ptxRun) run(c *cobra.Command) error {
 		}
 		fmt.Fprintf(c.OutOrStdout(), "seed %d: %s ran, %d instructions of warps, no fault\n", seed, k.Name, dev.Stats().Instructions)
 	}
-	for _, b := range first {
-		if b.file == "" {
-			continue
-		}
-		if err := os.WriteFile(b.file, b.data, 0o644); err != nil {
+	return savePTX(slices.DeleteFunc(first, func(b ptxBuffer) bool { return b.file == "" }))
+}
+
+// savePTX writes the files of buffers. None is in its place before all are complete.
+func savePTX(buffers []ptxBuffer) error {
+	if len(buffers) == 0 {
+		return nil
+	}
+	return writeFile(buffers[0].file, func(w *bufio.Writer) error {
+		w.Write(buffers[0].data)
+		if err := w.Flush(); err != nil {
 			return err
 		}
-	}
-	return nil
+		return savePTX(buffers[1:])
+	})
 }
 
 func (o *ptxRun) kernel(m *emu.Module) (*emu.Kernel, error) {
@@ -339,6 +346,9 @@ func ptxMemory(dev *emu.Device, spec string, param int) (b ptxBuffer, err error)
 			return b, fmt.Errorf("want out:FILE:BYTES")
 		}
 		b.file = rest[:i]
+		if info, err := os.Stat(b.file); err == nil && info.IsDir() {
+			return b, fmt.Errorf("%s is a directory", b.file)
+		}
 		if size, err = strconv.Atoi(rest[i+1:]); err != nil {
 			return b, fmt.Errorf("%q is not a number of bytes", rest[i+1:])
 		}

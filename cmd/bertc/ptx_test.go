@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bertc/bertc/internal/filetest"
@@ -76,6 +77,40 @@ func TestPTXRunErrors(t *testing.T) {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%q: the error %q has no %q", c.args, err, w)
 			}
+		}
+	}
+}
+
+// TestPTXRunFiles: where one of several results cannot be written, none is.
+func TestPTXRunFiles(t *testing.T) {
+	dir := t.TempDir()
+	run := func(second string) error {
+		_, err := bertc(t, "", "ptx", "run", ptxKernels+"axpb.ptx", "--grid", "2", "--block", "128",
+			"--param", "out:"+filepath.Join(dir, "x.bin")+":800", "--param", "out:"+second+":800", "--param", "f32=2", "--param", "f32=1", "--param", "u32=0")
+		return err
+	}
+	sentence(t, run(filepath.Join(dir, "nowhere", "y.bin")), "nowhere")
+	sentence(t, run(dir), "parameter 2", dir, "directory")
+	nothingIn(t, dir)
+	small := t.TempDir()
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=4k,nr_inodes=3"); err != nil {
+		t.Skipf("SKIP: a small file system cannot be mounted here: %v", err)
+	}
+	defer syscall.Unmount(small, 0)
+	if err := os.WriteFile(filepath.Join(small, "full"), make([]byte, 4096), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sentence(t, run(filepath.Join(small, "y.bin")), "no space left on device")
+	nothingIn(t, dir)
+	if err := os.Remove(filepath.Join(small, "full")); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(filepath.Join(small, "y.bin")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(dir, "x.bin"), filepath.Join(small, "y.bin")} {
+		if info, err := os.Stat(name); err != nil || info.Size() != 800 {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

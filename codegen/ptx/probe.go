@@ -320,7 +320,7 @@ func firstDifference(got, want []byte) int {
 
 // RunProbes loads the probes and runs them. It returns what each found, in order: nil, or an error
 // that says where its result differs.
-func RunProbes(d cuda.Driver, probes []Probe) ([]error, error) {
+func RunProbes(d cuda.Driver, probes []Probe) (found []error, err error) {
 	var texts []string
 	for _, p := range probes {
 		texts = append(texts, p.entry.text())
@@ -332,7 +332,11 @@ func RunProbes(d cuda.Driver, probes []Probe) ([]error, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []error
+	defer func() {
+		if e := s.Close(); err == nil {
+			err = e
+		}
+	}()
 	var columns []byte
 	for _, p := range probes {
 		got, err := p.run(d, s)
@@ -354,7 +358,7 @@ func RunProbes(d cuda.Driver, probes []Probe) ([]error, error) {
 		}
 		found = append(found, wrong)
 	}
-	return found, s.Close()
+	return found, nil
 }
 
 // firstColumns returns the registers of the first 16 columns of all threads: eight of each.
@@ -367,7 +371,7 @@ func firstColumns(d []byte, n int) []byte {
 }
 
 // run returns the result of a probe.
-func (p Probe) run(d cuda.Driver, s cuda.Stream) ([]byte, error) {
+func (p Probe) run(d cuda.Driver, s cuda.Stream) (got []byte, err error) {
 	f, err := d.Function(p.Name, p.shared)
 	if err != nil {
 		return nil, err
@@ -376,6 +380,11 @@ func (p Probe) run(d cuda.Driver, s cuda.Stream) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if e := d.Free(memory); err == nil {
+			err = e
+		}
+	}()
 	for i, content := range [][]byte{p.src, p.registers} {
 		if err := d.Upload(memory[i], content); err != nil {
 			return nil, err
@@ -399,14 +408,11 @@ func (p Probe) run(d cuda.Driver, s cuda.Stream) ([]byte, error) {
 	if err := s.Launch(f, cuda.LaunchSize{Grid: 1, Threads: p.entry.threads, Shared: p.shared}, params, offsets); err != nil {
 		return nil, err
 	}
-	got := make([]byte, p.out)
+	got = make([]byte, p.out)
 	if err := s.CopyOut(got, memory[2]); err != nil {
 		return nil, err
 	}
-	if err := s.Sync(); err != nil {
-		return nil, err
-	}
-	return got, d.Free(slices.Clone(memory))
+	return got, s.Sync()
 }
 
 func addPointer(params []byte, p cuda.Pointer) []byte {

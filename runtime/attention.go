@@ -14,7 +14,7 @@ func (s *Session) attentionItems() int {
 	total := 0
 	for i := range s.sequences {
 		s.blocks[i] = int32(total)
-		total += ceilDiv(int(s.starts[i+1]-s.starts[i]), g.chunk)
+		total += CeilDiv(int(s.starts[i+1]-s.starts[i]), g.chunk)
 	}
 	s.blocks[s.sequences] = int32(total)
 	return total * g.kernel.KVHeads

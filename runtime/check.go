@@ -69,7 +69,7 @@ func (c *checker) kernel(k *Kernel) {
 		if k.GLU {
 			out = gluN
 		}
-		c.want(k.PanelOut == out && k.N > 0 && ceilDiv(k.N, out) == k.Panels, "kernel %q: N=%d PanelOut=%d Panels=%d", k.Name, k.N, k.PanelOut, k.Panels)
+		c.want(k.PanelOut == out && k.N > 0 && CeilDiv(k.N, out) == k.Panels, "kernel %q: N=%d PanelOut=%d Panels=%d", k.Name, k.N, k.PanelOut, k.Panels)
 		if k.Rope {
 			c.want(k.Heads > 0 && k.KVHeads > 0 && k.HeadDim > 0 && k.HeadDim%2 == 0 && (k.Heads+k.KVHeads)*k.HeadDim <= k.N, "kernel %q: %d+%d heads of %d", k.Name, k.Heads, k.KVHeads, k.HeadDim)
 			c.want(k.Group == k.Panels || k.HeadDim > 0 && k.Group*panelN%k.HeadDim == 0, "kernel %q: a group of %d panels cuts heads of %d", k.Name, k.Group, k.HeadDim)
@@ -214,7 +214,7 @@ func (c *checker) gather(at func(string) string, k *Kernel, s *Step, e Extent) (
 		c.want(e == Tokens && s.Index == m.IDs, "%s: is not the buffer of the ids", at("index"))
 		bytes := m.VocabSize * k.K * k.WeightType.Size()
 		if k.PanelTable {
-			bytes = roundUp(m.VocabSize, panelN) * k.KPad * k.WeightType.Size()
+			bytes = RoundUp(m.VocabSize, panelN) * k.KPad * k.WeightType.Size()
 		}
 		c.weight(at("w"), s.W, bytes)
 		if k.WeightType == I8 {

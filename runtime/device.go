@@ -148,7 +148,7 @@ func (s *Session) topKOnDevice(ctx context.Context, rows []int32, k int, ids []i
 		return nil, nil, err
 	}
 	const columns = streamPanels * panelN
-	t := newStream(k, len(rows), ceilDiv(width, columns))
+	t := newStream(k, len(rows), CeilDiv(width, columns))
 	for r := range rows {
 		for b := range t.blocks {
 			t.reduce(r, b, logits[r*width+b*columns:r*width+min((b+1)*columns, width)])

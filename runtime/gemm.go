@@ -13,10 +13,10 @@ const itemsPerWorker = 8
 
 func (s *Session) gemmItems() int {
 	g := &s.grid
-	blocks := ceilDiv(g.rows, g.impl.BlockM)
-	even := ceilDiv(blocks*g.kernel.Panels, itemsPerWorker*s.width())
-	g.chunk = min(g.impl.BlockN, roundUp(even, g.kernel.Group))
-	g.across = ceilDiv(g.kernel.Panels, g.chunk)
+	blocks := CeilDiv(g.rows, g.impl.BlockM)
+	even := CeilDiv(blocks*g.kernel.Panels, itemsPerWorker*s.width())
+	g.chunk = min(g.impl.BlockN, RoundUp(even, g.kernel.Group))
+	g.across = CeilDiv(g.kernel.Panels, g.chunk)
 	return blocks * g.across
 }
 

@@ -2,14 +2,16 @@ package rt
 
 import "unsafe"
 
-// This file has the arithmetic of memory blocks: alignment and views.
+// This file has the arithmetic of memory blocks: alignment and views. Package cuda uses it too.
 
 // cacheLine is the alignment of buffers, scratch parts and weights.
 const cacheLine = 64
 
-func roundUp(n, to int) int { return (n + to - 1) / to * to }
+// RoundUp returns the least multiple of to that is not below n. Both are positive, or n is 0.
+func RoundUp(n, to int) int { return CeilDiv(n, to) * to }
 
-func ceilDiv(n, by int) int { return (n + by - 1) / by }
+// CeilDiv returns n/by, rounded up. Both are positive, or n is 0.
+func CeilDiv(n, by int) int { return (n + by - 1) / by }
 
 // view returns n elements at p.
 func view[E any](p unsafe.Pointer, n int) []E { return unsafe.Slice((*E)(p), n) }

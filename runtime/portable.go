@@ -18,7 +18,7 @@ func portableTier(mod *Module) Tier {
 		k := &mod.Kernels[i]
 		switch k.Kind {
 		case Gemm:
-			t.Impls[i] = Impl{MicroM: portableRows, BlockM: portableRows, BlockN: roundUp(portablePanels, max(k.Group, 1)), RowBytes: portableRowBytes(k),
+			t.Impls[i] = Impl{MicroM: portableRows, BlockM: portableRows, BlockN: RoundUp(portablePanels, max(k.Group, 1)), RowBytes: portableRowBytes(k),
 				Prologue: func(a *GemmArgs) { portablePrologue(k, a) },
 				Block:    func(a *GemmArgs) { portableBlock(k, a) }}
 		case Attention:

@@ -17,10 +17,10 @@ func portablePackQ(k *Kernel, a *AttentionArgs) {
 }
 
 func portablePackKV(k *Kernel, a *AttentionArgs) {
-	blocks := ceilDiv(k.HeadDim, panelN)
+	blocks := CeilDiv(k.HeadDim, panelN)
 	kp := view[float32](a.KPack, portableKeys*k.HeadDim)
 	vp := view[float32](a.VPack, portableKeys*blocks*panelN)
-	for n := range roundUp(a.Keys, panelN) {
+	for n := range RoundUp(a.Keys, panelN) {
 		key, value := unsafe.Add(a.K, n*a.KVStride), unsafe.Add(a.V, n*a.KVStride)
 		column := kp[n/panelN*panelN*k.HeadDim+n%panelN:]
 		if n >= a.Keys {
@@ -45,7 +45,7 @@ func portablePackKV(k *Kernel, a *AttentionArgs) {
 }
 
 func portableAttend(k *Kernel, a *AttentionArgs) {
-	width := roundUp(k.HeadDim, panelN)
+	width := RoundUp(k.HeadDim, panelN)
 	scores := view[float32](a.S, a.Rows*portableKeys)
 	out := view[float32](a.O, a.Rows*width)
 	top, sum := view[float32](a.Max, a.Rows), view[float32](a.Sum, a.Rows)
@@ -87,7 +87,7 @@ func portableAttend(k *Kernel, a *AttentionArgs) {
 
 func portableFinish(k *Kernel, a *AttentionArgs) {
 	group := k.Heads / k.KVHeads
-	width := roundUp(k.HeadDim, panelN)
+	width := RoundUp(k.HeadDim, panelN)
 	out, sum := view[float32](a.O, a.Rows*width), view[float32](a.Sum, a.Rows)
 	for r := range a.Rows {
 		dst := unsafe.Add(a.Dst, r/group*a.DstStride+r%group*k.HeadDim*k.Out.Size())

@@ -10,9 +10,10 @@ import (
 // are the same on every architecture.
 
 // roundBF16 rounds to bfloat16, to nearest, ties to even, and stays a float32. NaN stays NaN.
-func roundBF16(x float32) float32 { return math.Float32frombits(uint32(toBF16(x)) << 16) }
+func roundBF16(x float32) float32 { return math.Float32frombits(uint32(ToBF16(x)) << 16) }
 
-func toBF16(x float32) uint16 {
+// ToBF16 returns the bits of the bfloat16 nearest to x, ties to even. NaN stays NaN.
+func ToBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
 		return uint16(b>>16) | 0x40
@@ -42,7 +43,7 @@ func load(p unsafe.Pointer, i int, d DType) float32 {
 // store sets element i of a row of dtype d.
 func store(p unsafe.Pointer, i int, d DType, x float32) {
 	if d == BF16 {
-		*(*uint16)(unsafe.Add(p, 2*i)) = toBF16(x)
+		*(*uint16)(unsafe.Add(p, 2*i)) = ToBF16(x)
 		return
 	}
 	*(*float32)(unsafe.Add(p, 4*i)) = x

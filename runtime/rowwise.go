@@ -3,7 +3,7 @@ package rt
 // This file is the loop around a norm of rows. A work item is a block of rows.
 
 // rowItems is the number of blocks of rows, for norms and gathers.
-func (s *Session) rowItems() int { return ceilDiv(s.grid.rows, s.grid.impl.BlockM) }
+func (s *Session) rowItems() int { return CeilDiv(s.grid.rows, s.grid.impl.BlockM) }
 
 func (s *Session) rowItem(w *worker, item int) {
 	g, a := &s.grid, &w.row

@@ -38,7 +38,7 @@ func (m *Model) MemoryPlan(o SessionOptions) MemoryPlan {
 	}
 }
 
-func capacity(rows int) int { return roundUp(rows, rowAlign) }
+func capacity(rows int) int { return RoundUp(rows, rowAlign) }
 
 // areaBytes returns the bytes of all buffers of an extent but one. The compiler puts the logits
 // behind all others.
@@ -46,14 +46,14 @@ func areaBytes(mod *Module, e Extent, rows int, without BufferID) int {
 	perRow := 0
 	for i := range mod.Buffers {
 		if b := &mod.Buffers[i]; b.Extent == e && BufferID(i+1) != without {
-			perRow = max(perRow, b.Offset+roundUp(b.RowBytes, 4))
+			perRow = max(perRow, b.Offset+RoundUp(b.RowBytes, 4))
 		}
 	}
 	return perRow * capacity(rows)
 }
 
 // tableBytes returns the bytes of a table with an entry for each sequence and one more.
-func tableBytes(tokens int) int { return roundUp(4*(tokens+1), cacheLine) }
+func tableBytes(tokens int) int { return RoundUp(4*(tokens+1), cacheLine) }
 
 // The parts of a worker's scratch. They are numbered for each kind of kernel.
 const (
@@ -94,8 +94,8 @@ func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 			sizes[partOut] = im.BlockM * streamPanels * panelN
 		}
 	case Attention:
-		rows := roundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
-		width := roundUp(k.HeadDim, panelN)
+		rows := RoundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
+		width := RoundUp(k.HeadDim, panelN)
 		sizes[partQ] = rows * width
 		sizes[partK] = im.BlockN * width
 		sizes[partV] = im.BlockN * width
@@ -106,7 +106,7 @@ func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 	}
 	for part, n := range sizes {
 		l[part] = size
-		size += roundUp(4*n, cacheLine)
+		size += RoundUp(4*n, cacheLine)
 	}
 	return l, size
 }

@@ -70,7 +70,7 @@ func (m *testModel) add(name string, data []byte) {
 
 // vector packs values as f32, padded with zeros to a multiple.
 func (m *testModel) vector(name string, v []float64, multiple int) {
-	data := make([]byte, 4*roundUp(len(v), multiple))
+	data := make([]byte, 4*RoundUp(len(v), multiple))
 	for i, x := range v {
 		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(float32(x)))
 	}
@@ -79,7 +79,7 @@ func (m *testModel) vector(name string, v []float64, multiple int) {
 
 func put(data []byte, i int, d DType, x float64) {
 	if d == BF16 {
-		binary.LittleEndian.PutUint16(data[2*i:], toBF16(float32(x)))
+		binary.LittleEndian.PutUint16(data[2*i:], ToBF16(float32(x)))
 		return
 	}
 	binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(float32(x)))
@@ -88,7 +88,7 @@ func put(data []byte, i int, d DType, x float64) {
 // kPad is K as panels hold it.
 func (m *testModel) kPad(k int) int {
 	if m.dtype == BF16 {
-		return roundUp(k, 32)
+		return RoundUp(k, 32)
 	}
 	return k
 }
@@ -96,7 +96,7 @@ func (m *testModel) kPad(k int) int {
 // panels packs a matrix of weight rows × k in panels.
 func (m *testModel) panels(name string, t tensor) {
 	panelLen := panelN * m.kPad(t.cols)
-	data := make([]byte, roundUp(t.rows, panelN)/panelN*panelLen*m.dtype.Size())
+	data := make([]byte, RoundUp(t.rows, panelN)/panelN*panelLen*m.dtype.Size())
 	for n := range t.rows {
 		for k, x := range t.row(n) {
 			put(data, n/panelN*panelLen+panelOffset(m.dtype, n%panelN, k), m.dtype, x)
@@ -107,7 +107,7 @@ func (m *testModel) panels(name string, t tensor) {
 
 // interleave puts gluN rows of a and as many of b in turn, filled up with zeros.
 func interleave(a, b tensor) tensor {
-	out := tensor{2 * roundUp(a.rows, gluN), a.cols, nil}
+	out := tensor{2 * RoundUp(a.rows, gluN), a.cols, nil}
 	out.data = make([]float64, out.rows*out.cols)
 	for i := range a.rows {
 		at := i/gluN*2*gluN + i%gluN
@@ -121,7 +121,7 @@ func (m *testModel) buffer(name string, e Extent, d DType, cols int) BufferID {
 	offset := 0
 	for _, b := range m.mod.Buffers {
 		if b.Extent == e {
-			offset = b.Offset + roundUp(b.RowBytes, 4)
+			offset = b.Offset + RoundUp(b.RowBytes, 4)
 		}
 	}
 	m.mod.Buffers = append(m.mod.Buffers, Buffer{name, e, cols * d.Size(), offset, d, cols})
@@ -146,7 +146,7 @@ func (m *testModel) gemm(k Kernel) int {
 	if k.GLU {
 		k.PanelOut = gluN
 	}
-	k.Panels = ceilDiv(k.N, k.PanelOut)
+	k.Panels = CeilDiv(k.N, k.PanelOut)
 	k.PanelBytes = panelN * k.KPad * k.WeightType.Size()
 	if k.Rope {
 		group := panelN
@@ -279,7 +279,7 @@ func (m *testModel) file() []byte {
 	for _, w := range m.mod.Weights {
 		header = append(header, w.Name...)
 	}
-	header = append(header, make([]byte, roundUp(len(header), headerAlign)-len(header))...)
+	header = append(header, make([]byte, RoundUp(len(header), headerAlign)-len(header))...)
 	copy(header, weightMagic)
 	le.PutUint32(header[8:], weightVersion)
 	le.PutUint32(header[12:], uint32(len(m.packed)))
@@ -296,8 +296,8 @@ func (m *testModel) file() []byte {
 		le.PutUint64(e[24:], uint64(names))
 		names += len(m.mod.Weights[i].Name)
 		data = append(data, p...)
-		data = append(data, make([]byte, roundUp(len(p), cacheLine)-len(p))...)
-		at += roundUp(len(p), cacheLine)
+		data = append(data, make([]byte, RoundUp(len(p), cacheLine)-len(p))...)
+		at += RoundUp(len(p), cacheLine)
 	}
 	le.PutUint64(header[24:], uint64(at))
 	return seal(append(header, data...))

@@ -93,7 +93,7 @@ func (s *Session) topK(ctx context.Context, rows []int32, k int, ids []int32, pr
 		return s.topKOnDevice(ctx, rows, k, ids, probabilities)
 	}
 	last := len(mod.Steps) - 1
-	t := newStream(k, len(rows), ceilDiv(mod.Kernels[mod.Steps[last].Kernel].Panels, streamPanels))
+	t := newStream(k, len(rows), CeilDiv(mod.Kernels[mod.Steps[last].Kernel].Panels, streamPanels))
 	copy(view[int32](s.buffers[mod.Rows], len(rows)), rows)
 	if err := s.run(ctx, mod.EncodeSteps, last, len(rows)); err != nil {
 		return nil, nil, err
@@ -127,7 +127,7 @@ func (t *stream) results(ids []int32, probabilities []float64) ([]int32, []float
 
 func (s *Session) streamItems() int {
 	s.grid.across = s.stream.blocks
-	return ceilDiv(s.grid.rows, s.grid.impl.BlockM) * s.grid.across
+	return CeilDiv(s.grid.rows, s.grid.impl.BlockM) * s.grid.across
 }
 
 func (s *Session) streamItem(w *worker, item int) {

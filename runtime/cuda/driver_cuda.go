@@ -133,6 +133,8 @@ import (
 	"fmt"
 	"sync"
 	"unsafe"
+
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // This file owns the binding of the CUDA driver: libcuda.so.1, which is opened at run time, and
@@ -265,7 +267,7 @@ func (g *gpu) Alloc(sizes ...int) ([]Pointer, error) {
 	total := 0
 	for i, n := range sizes {
 		out[i] = Pointer(total)
-		total += roundUp(n, alignment)
+		total += rt.RoundUp(n, alignment)
 	}
 	var base C.CUdeviceptr
 	if err := check("cuMemAlloc", C.mem_alloc(g.context, &base, C.size_t(total))); err != nil {

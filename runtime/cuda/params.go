@@ -16,7 +16,7 @@ type paramBlock struct {
 }
 
 func (b *paramBlock) add(value []byte, align int) {
-	b.data = append(b.data, make([]byte, roundUp(len(b.data), align)-len(b.data))...)
+	b.data = append(b.data, make([]byte, rt.RoundUp(len(b.data), align)-len(b.data))...)
 	b.offsets = append(b.offsets, len(b.data))
 	b.data = append(b.data, value...)
 }

@@ -92,7 +92,7 @@ func (s *Session) newPhase(key phaseKey) *phase {
 	}
 	for id := 1; id < len(m.buffers); id++ {
 		if b := &m.buffers[id]; b.input && (b.extent == rt.Tokens) == (key.kind == encode) {
-			ph.at[id], ph.bytes = ph.bytes, ph.bytes+roundUp(4*key.rows, 16)
+			ph.at[id], ph.bytes = ph.bytes, ph.bytes+rt.RoundUp(4*key.rows, 16)
 		}
 	}
 	return ph
@@ -135,14 +135,14 @@ func (s *Session) ctas(l *Launch, step *rt.Step, ph *phase) int {
 	g, n := &l.Grid, 0
 	switch g.Kind {
 	case GridTiles:
-		n = ceilDiv(ph.rows, g.TileM) * ceilDiv(g.N, g.TileN)
+		n = rt.CeilDiv(ph.rows, g.TileM) * rt.CeilDiv(g.N, g.TileN)
 	case GridRows:
-		n = ceilDiv(ph.rows, g.TileM)
+		n = rt.CeilDiv(ph.rows, g.TileM)
 	case GridItems:
 		n = ph.list(g.TileM, &s.model.mod.Kernels[step.Kernel]).most
 	}
 	cluster := max(l.Cluster, 1)
-	n = roundUp(n, cluster)
+	n = rt.RoundUp(n, cluster)
 	if sms := s.model.driver.Info().SMs / cluster * cluster; g.Persistent && sms > 0 {
 		n = min(n, sms)
 	}

@@ -57,7 +57,7 @@ func (m *Model) plan() error {
 		}
 		written[s.Dst] = 0
 		if per := m.program.Kernels[s.Kernel].StatsCols; normed[s.Dst] && per > 0 {
-			written[s.Dst] = ceilDiv(m.buffers[s.Dst].cols, per)
+			written[s.Dst] = rt.CeilDiv(m.buffers[s.Dst].cols, per)
 		}
 		m.buffers[s.Dst].slots = max(m.buffers[s.Dst].slots, written[s.Dst])
 	}
@@ -111,7 +111,3 @@ func weightOf(s *rt.Step, o Operand) rt.WeightID {
 	}
 	return 0
 }
-
-func ceilDiv(n, by int) int { return (n + by - 1) / by }
-
-func roundUp(n, to int) int { return ceilDiv(n, to) * to }

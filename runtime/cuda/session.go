@@ -269,12 +269,12 @@ func (s *Session) put(at, x int) { view[uint32](s.host[at:], 1)[0] = uint32(x) }
 // bucket rounds rows up to what graphs are made for: four sizes in each power of two, multiples
 // of 16. At most a quarter of the CTAs of a graph have no work.
 func bucket(rows int) int {
-	return roundUp(max(rows, 1), max(16, 1<<bits.Len(uint(rows-1))>>3))
+	return rt.RoundUp(max(rows, 1), max(16, 1<<bits.Len(uint(rows-1))>>3))
 }
 
 // sequenceBucket rounds up to a power of four. It bounds work items alone: a sequence too many is
 // one CTA for each key/value head that finds no work.
-func sequenceBucket(n int) int { return 1 << roundUp(bits.Len(uint(max(n, 1)-1)), 2) }
+func sequenceBucket(n int) int { return 1 << rt.RoundUp(bits.Len(uint(max(n, 1)-1)), 2) }
 
 // view is n values at the beginning of memory.
 func view[E any](memory []byte, n int) []E {

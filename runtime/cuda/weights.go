@@ -189,7 +189,7 @@ func (s *source) row(n int, dst []uint16) {
 // scale multiplies a row by gamma, which is nil for none, and rounds to bf16.
 func scale(row []uint16, gamma []float32) {
 	for i, g := range gamma {
-		row[i] = toBF16(fromBF16(row[i]) * g)
+		row[i] = rt.ToBF16(fromBF16(row[i]) * g)
 	}
 }
 
@@ -238,7 +238,7 @@ const uploadBytes = 4 << 20
 // putMatrix uploads the matrix, times gamma, with its rows in an order. Every processor unpacks a
 // part of it.
 func (m *Model) putMatrix(src source, gamma []float32, order Order) (matrix, error) {
-	out := matrix{rows: roundUp(src.rows, OrderRows), cols: src.cols}
+	out := matrix{rows: rt.RoundUp(src.rows, OrderRows), cols: src.cols}
 	var err error
 	if out.at, err = m.alloc(2 * out.rows * out.cols); err != nil {
 		return out, err
@@ -247,7 +247,7 @@ func (m *Model) putMatrix(src source, gamma []float32, order Order) (matrix, err
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), ceilDiv(out.rows, rows)) {
+	for range min(runtime.GOMAXPROCS(0), rt.CeilDiv(out.rows, rows)) {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
@@ -307,9 +307,3 @@ func bytesOf(values []float32) []byte {
 }
 
 func fromBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
-
-// toBF16 rounds to the nearest, ties to even. Weights are finite.
-func toBF16(x float32) uint16 {
-	b := math.Float32bits(x)
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}

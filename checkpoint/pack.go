@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bertc/bertc/internal/staging"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
@@ -36,7 +37,7 @@ type PackOptions struct {
 // PackFile writes the packed file of recipes at path. It appears when it is complete and on the
 // disk, and a mapping of it can have huge pages where the system has them for files.
 func PackFile(ctx context.Context, path string, src Source, recipes []program.Weight, o PackOptions) (m Manifest, err error) {
-	err = writeAtomic(path, func(f *os.File) error {
+	err = staging.File(path, func(f *os.File) error {
 		if m, err = Pack(ctx, f, src, recipes, o); err != nil {
 			return err
 		}

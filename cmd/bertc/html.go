@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bertc/bertc/internal/html"
 	"github.com/bertc/bertc/internal/pipeline"
+	"github.com/bertc/bertc/internal/staging"
 )
 
 func htmlCommand() *cobra.Command {
@@ -42,30 +42,13 @@ each pass.`,
 	return c
 }
 
-// writeFile writes a file under another name and renames it when it is complete.
-func writeFile(path string, write func(*bufio.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
+// writeFile writes a file through a buffer, completely or not at all.
+func writeFile(path string, write func(*bufio.Writer) error) error {
+	return staging.File(path, func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		if err := write(w); err != nil {
+			return err
 		}
-	}()
-	w := bufio.NewWriter(f)
-	if err := write(w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+		return w.Flush()
+	})
 }

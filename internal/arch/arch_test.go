@@ -54,7 +54,7 @@ emit:                   program, kernel, ir, codegen, runtime, runtime/cuda, tok
 
 internal/html:          program
 internal/pipeline:      *, golang.org/x/mod
-internal/job:           checkpoint, internal/nearest
+internal/job:           checkpoint, internal/nearest, internal/staging
 internal/metrics:       -
 internal/jglue:         internal/metrics
 internal/gpucheck:      codegen/ptx, internal/pipeline, checkpoint, graph/bert, kernel, ir, internal/num, runtime, runtime/cuda

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 
 	"github.com/bertc/bertc/checkpoint"
+	"github.com/bertc/bertc/internal/staging"
 )
 
 // EachLine calls f with every whole line and its size in bytes. What follows the last line end was
@@ -106,7 +107,7 @@ func writeRows(w io.Writer, lines io.Reader, columns int) error {
 }
 
 // writeNpy writes version 1.0 of NumPy's format.
-func writeNpy(lines io.ReadSeeker, path string) (err error) {
+func writeNpy(lines io.ReadSeeker, path string) error {
 	rows, columns, err := shape(lines)
 	if err != nil {
 		return err
@@ -116,31 +117,14 @@ func writeNpy(lines io.ReadSeeker, path string) (err error) {
 	for (before+len(header)+1)%align != 0 {
 		header += " "
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
+	return staging.File(path, func(f *os.File) error {
+		w := bufio.NewWriterSize(f, 1<<20)
+		fmt.Fprintf(w, "\x93NUMPY\x01\x00%s%s\n", binary.LittleEndian.AppendUint16(nil, uint16(len(header)+1)), header)
+		if err := writeRows(w, lines, columns); err != nil {
+			return err
 		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	fmt.Fprintf(w, "\x93NUMPY\x01\x00%s%s\n", binary.LittleEndian.AppendUint16(nil, uint16(len(header)+1)), header)
-	if err := writeRows(w, lines, columns); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o666 &^ 0o022); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+		return w.Flush()
+	})
 }
 
 // writeSafetensors writes the tensor "embeddings" [records, elements].

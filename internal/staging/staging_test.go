@@ -2,14 +2,60 @@ package staging
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
 func put(t *testing.T, dir, text string) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFile: the new file takes the place of the old one, which stays when writing fails; errors have
+// the name that was asked for.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path, fail := filepath.Join(dir, "f"), errors.New("fail")
+	for _, c := range []struct {
+		text, want string
+		err        error
+	}{{"1", "1", nil}, {"2", "2", nil}, {"3", "2", fail}} {
+		err := File(path, func(f *os.File) error {
+			if _, err := f.WriteString(c.text); err != nil {
+				return err
+			}
+			return c.err
+		})
+		if data, _ := os.ReadFile(path); err != c.err || string(data) != c.want {
+			t.Errorf("%s: found %q, %v", c.text, data, err)
+		}
+	}
+	if err := CheckFile(path); err != nil {
+		t.Error(err)
+	}
+	full := func(f *os.File) error { return &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC} }
+	missing := filepath.Join(dir, "missing", "f")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{CheckFile(missing), missing + ": no such file or directory"},
+		{CheckFile(dir), dir + ": is a directory"},
+		{CheckFile(os.DevNull), os.DevNull + ": is not a regular file"},
+		{File(missing, full), missing + ": no such file or directory"},
+		{File(path, full), path + ": no space left on device"},
+		{File(path, func(f *os.File) error { return fmt.Errorf("tensor x: %w", full(f)) }), "tensor x: write " + path + ": no space left on device"},
+	} {
+		if c.err == nil || c.err.Error() != c.want {
+			t.Errorf("got %v, want %s", c.err, c.want)
+		}
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("beside it: %v", entries)
 	}
 }
 
@@ -21,6 +67,10 @@ func TestDir(t *testing.T) {
 	fail := errors.New("fail")
 	if err := Dir(dir, func(tmp string) error { put(t, tmp, "1"); return fail }); !errors.Is(err, fail) {
 		t.Fatalf("error %v", err)
+	}
+	err := Dir(dir, func(tmp string) error { return os.Mkdir(filepath.Join(tmp, "x", "y"), 0o755) })
+	if want := "mkdir " + filepath.Join(dir, "x", "y") + ": no such file or directory"; err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v, want %s", err, want)
 	}
 	if entries, _ := os.ReadDir(root); len(entries) != 0 {
 		t.Errorf("%v is left behind", entries)

@@ -20,7 +20,7 @@ import (
 )
 
 // DeviceTokens are the batches to measure a GPU at: a plan says what runs for more than 4096 rows,
-// smaller batches have tiles of their own (codegen/ptx, wgmmaBatches).
+// smaller batches have tiles of their own (kernel, WgmmaVariants).
 var DeviceTokens = []int{8192, 16384}
 
 const (

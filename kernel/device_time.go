@@ -1,5 +1,7 @@
 package kernel
 
+import "slices"
+
 // This file owns what a step is predicted to take on an H100, and the least that its roofline allows.
 // Nothing here is measured: the rates are those of the data sheet and of the estimates beside
 // WgmmaCycles.
@@ -15,18 +17,25 @@ const (
 	// exponentials of a multiprocessor in a cycle (CUDA C Programming Guide, arithmetic instructions,
 	// compute capability 9.0).
 	exponentials = 16
+	// streamed is the share of the rate of memory at which kernels of few rows stream weights: 3000 GB/s of
+	// an H800 SXM5 (README of deepseek-ai/FlashMLA), whose memory is that of the H100.
+	streamed = 0.9
 )
 
 // DeviceStep is a prediction for one step.
 type DeviceStep struct {
 	Plan    Plan    // what runs for so many rows
-	Seconds float64 // predicted
+	Seconds float64 // predicted, from the end of the step before to its own end
 	Floor   float64 // of products at the full rate, or of reading and writing everything once
 	Memory  bool    // the floor is that of memory
+
+	idle float64 // cycles in which it leaves memory alone
 }
 
-// PredictDevice predicts a step of plan p on sequences of these lengths.
-func PredictDevice(s Spec, p Plan, lengths []int) DeviceStep {
+// PredictDevice predicts a step of plan p on sequences of these lengths, after another one. A matmul of few
+// rows fetches weights while the step before leaves memory idle (WgmmaAhead). Nothing else of two steps
+// overlaps.
+func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep {
 	rows, flops := 0, 0.0
 	for _, n := range lengths {
 		rows += n
@@ -40,20 +49,26 @@ func PredictDevice(s Spec, p Plan, lengths []int) DeviceStep {
 	memory := float64(s.deviceBytes(rows)) / memoryBytes
 	products := flops / 2 / (wgmmaMACs * deviceSMs)
 	d := DeviceStep{Plan: p, Floor: max(products, memory) / deviceClock, Memory: memory > products}
-	cycles := wgmmaStart + memory
+	busy := 0.0
 	switch {
 	case s.Kind == Attention:
-		cycles = wgmmaStart + max(s.attentionCycles(p, lengths), memory)
+		busy = s.attentionCycles(p, lengths)
 	case s.Kind == Gemm && p.Inst == "wgmma":
-		if few := WgmmaPlan(s, p.Target, rows); WgmmaCycles(s, few, rows) < WgmmaCycles(s, p, rows) {
-			d.Plan = few
+		variants := WgmmaVariants(s, p)
+		d.Plan = variants[slices.IndexFunc(variants, func(v WgmmaVariant) bool { return v.MaxRows == 0 || rows <= v.MaxRows })].Plan
+		busy = wgmmaBusy(s, d.Plan, rows)
+		if wgmmaFewRows(d.Plan.MicroM) {
+			memory /= streamed
+			ahead := float64(WgmmaAhead(s, d.Plan)*2*deviceK*s.WeightRows()) / memoryBytes / streamed
+			memory -= min(before.idle, ahead)
 		}
-		cycles = WgmmaCycles(s, d.Plan, rows)
 	case s.Kind == Gemm:
 		tiles := (rows + p.MicroM - 1) / p.MicroM * ((s.WeightRows() + p.MicroN - 1) / p.MicroN)
 		tile := float64(p.MicroM*roundUp(p.MicroN, PanelN)) * float64(s.KPad()) / (mmaRate * wgmmaMACs)
-		cycles = wgmmaStart + max(float64((tiles+deviceSMs-1)/deviceSMs)*tile, memory)
+		busy = float64((tiles+deviceSMs-1)/deviceSMs) * tile
 	}
+	cycles := wgmmaStart + max(busy, memory)
+	d.idle = cycles - memory
 	d.Seconds = cycles / deviceClock
 	if !d.Memory && s.Kind == Gemm {
 		d.Seconds /= sustained

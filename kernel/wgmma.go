@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bertc/bertc/ir"
 )
@@ -17,6 +18,10 @@ const (
 	wgmmaGroup    = 192 // rows of a block of attention, whole queries of all heads of a group
 	wgmmaKeys     = 128 // keys of a block of attention
 	wgmmaStages   = 8
+	wgmmaLeast    = 4 // stages of a plan of Space: fewer do not cover the way from memory, an estimate
+	// wgmmaHalf is the shared memory of a CTA of which a multiprocessor holds two: of its 233472 bytes
+	// each takes 1024 for the system (CUDA C Programming Guide, compute capability 9.0).
+	wgmmaHalf = 233472/2 - 1024
 )
 
 // wgmmaBarriers are bytes of shared memory beside the stages: the barriers, and what aligning to
@@ -55,8 +60,8 @@ func checkWgmma(s Spec, p Plan) string {
 	}
 	cluster := p.BlockM / max(p.MicroM, 1)
 	switch {
-	case p.MicroM != wgmmaRows && p.MicroM != 2*wgmmaRows:
-		return fmt.Sprintf("tile of %d rows is not %d or %d", p.MicroM, wgmmaRows, 2*wgmmaRows)
+	case !slices.Contains(wgmmaTileRows, p.MicroM):
+		return fmt.Sprintf("tile of %d rows is not one of %d", p.MicroM, wgmmaTileRows)
 	case p.BlockM != p.MicroM && p.BlockM != 2*p.MicroM:
 		return "a cluster has one or two tiles"
 	case p.MicroN < unit || p.MicroN > 256 || p.MicroN%unit != 0:
@@ -71,9 +76,18 @@ func checkWgmma(s Spec, p Plan) string {
 	return ""
 }
 
+// wgmmaTileRows are the rows that a tile may have. One of fewer than an instruction multiplies has its
+// own rows of A in shared memory, and zeros.
+var wgmmaTileRows = []int{16, 32, wgmmaRows, 2 * wgmmaRows}
+
+// wgmmaFewRows reports whether a tile of so many rows is one for small batches, which wait for the launch
+// ahead and for weights, and not for products: two of its CTAs share a multiprocessor, so that the next
+// launch is there before this one has ended, and fetches its weights ahead.
+func wgmmaFewRows(rows int) bool { return rows <= wgmmaRows }
+
 // wgmmaShared returns the bytes of shared memory of a CTA of a matmul.
 func (p Plan) wgmmaShared() int {
-	return wgmmaBarriers + p.BlockN*(p.MicroM+p.MicroN)*2*deviceK
+	return wgmmaBarriers + p.BlockN*(roundUp(p.MicroM, wgmmaRows)+p.MicroN)*2*deviceK
 }
 
 // wgmmaSpace yields the plans by wgmma that Check may find legal. A pipeline is as deep as fits.
@@ -84,15 +98,21 @@ func wgmmaSpace(s Spec, target string) []Plan {
 		return []Plan{p}
 	}
 	var plans []Plan
-	for _, p.MicroM = range []int{wgmmaRows, 2 * wgmmaRows} {
+	for _, p.MicroM = range wgmmaTileRows {
+		room := DeviceShared
+		if wgmmaFewRows(p.MicroM) {
+			room = wgmmaHalf
+		}
 		for p.MicroN = 16; p.MicroN <= 256; p.MicroN += 16 {
 			for _, cluster := range []int{1, 2} {
 				p.BlockM = cluster * p.MicroM
 				p.BlockN = wgmmaStages
-				for p.wgmmaShared() > DeviceShared {
+				for p.wgmmaShared() > room {
 					p.BlockN--
 				}
-				plans = append(plans, p)
+				if p.BlockN >= wgmmaLeast {
+					plans = append(plans, p)
+				}
 			}
 		}
 	}
@@ -111,21 +131,34 @@ const (
 	wgmmaPerCols = 6    // cycles of the epilogue for a column of the tile, an estimate
 )
 
-// WgmmaCycles predicts the cycles of a matmul of so many rows: of its waves of tiles, each bound by
-// products, by shared memory or by the copies to it, or of reading everything once. It is the model
-// of DeepGEMM's choice of tiles (deepseek-ai/DeepGEMM, sm90.hpp), with the epilogue.
-func WgmmaCycles(s Spec, p Plan, rows int) float64 {
+// aheadBytes are weights that a launch fetches into the second-level cache before the one ahead has
+// ended: about what memory gives in the 1500 cycles of a start and the 2800 of the shortest matmul of
+// the full size, and a sixth of that cache.
+const aheadBytes = 8 << 20
+
+// wgmmaBusy predicts the cycles of the tiles of a matmul of so many rows, one wave of them after the
+// other, each bound by products, by shared memory or by the copies to it, with the epilogue. It is the
+// model of DeepGEMM's choice of tiles (deepseek-ai/DeepGEMM, sm90.hpp).
+func wgmmaBusy(s Spec, p Plan, rows int) float64 {
 	cluster := p.BlockM / p.MicroM
 	tiles := cluster * ((rows + p.BlockM - 1) / p.BlockM) * ((s.WeightRows() + p.MicroN - 1) / p.MicroN)
 	waves := (tiles + deviceSMs - 1) / deviceSMs
-	steps := (s.K + deviceK - 1) / deviceK
-	multiply := float64(p.MicroM*p.MicroN*deviceK) / wgmmaMACs
-	read := float64(p.MicroM/wgmmaRows*(wgmmaRows+p.MicroN)*2*deviceK) / sharedBytes
-	copied := min(p.MicroM, rows) // of A
-	load := max(float64((copied+p.MicroN)*2*deviceK)/l2Bytes,
-		float64((copied+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
-	tile := float64(steps)*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
-	return wgmmaStart + max(float64(waves)*tile, float64(s.deviceBytes(rows))/memoryBytes)
+	multiplied := roundUp(p.MicroM, wgmmaRows)
+	multiply := float64(multiplied*p.MicroN*deviceK) / wgmmaMACs
+	read := float64(multiplied/wgmmaRows*(wgmmaRows+p.MicroN)*2*deviceK) / sharedBytes
+	load := max(float64((p.MicroM+p.MicroN)*2*deviceK)/l2Bytes,
+		float64((p.MicroM+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
+	tile := float64(s.deviceSteps())*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
+	return float64(waves) * tile
+}
+
+// deviceSteps is how many stages a sum over K takes.
+func (s Spec) deviceSteps() int { return (s.K + deviceK - 1) / deviceK }
+
+// WgmmaCycles predicts the cycles of a matmul of so many rows: of its tiles, or of reading everything
+// once.
+func WgmmaCycles(s Spec, p Plan, rows int) float64 {
+	return wgmmaStart + max(wgmmaBusy(s, p, rows), float64(s.deviceBytes(rows))/memoryBytes)
 }
 
 // wgmmaCost is Cost: the share of the cycles of a few sizes of large batches that are not products.
@@ -141,17 +174,56 @@ func wgmmaCost(s Spec, p Plan) float64 {
 	return 1 - products/cycles
 }
 
-// WgmmaPlan returns the plan by wgmma that is predicted to be the fastest for so many rows.
+// WgmmaPlan returns the plan by wgmma that is predicted to be the fastest for so many rows; of those that
+// wait for memory, the one whose tiles take least.
 func WgmmaPlan(s Spec, target string, rows int) Plan {
 	var best Plan
-	cost := 0.0
+	var cost [2]float64
 	for _, p := range wgmmaSpace(s, target) {
 		if checkWgmma(s, p) != "" {
 			continue
 		}
-		if c := WgmmaCycles(s, p, rows); best == (Plan{}) || c < cost {
+		c := [2]float64{WgmmaCycles(s, p, rows), wgmmaBusy(s, p, rows)}
+		if best == (Plan{}) || slices.Compare(c[:], cost[:]) < 0 {
 			best, cost = p, c
 		}
 	}
 	return best
+}
+
+// WgmmaVariant is the plan that runs for batches of at most MaxRows rows, 0 for any number.
+type WgmmaVariant struct {
+	MaxRows int
+	Plan    Plan
+}
+
+// wgmmaBatches are the sizes of batches that may have a tile of their own, besides the largest.
+var wgmmaBatches = []int{32, 64, 128, 256, 512, 1024, 4096}
+
+// WgmmaVariants returns the plans of a matmul by rows: p for large batches, and before it those that are
+// predicted to be the fastest for fewer.
+func WgmmaVariants(s Spec, p Plan) []WgmmaVariant {
+	var out []WgmmaVariant
+	add := func(p Plan, maxRows int) {
+		if n := len(out); n > 0 && out[n-1].Plan == p {
+			out = out[:n-1]
+		}
+		out = append(out, WgmmaVariant{maxRows, p})
+	}
+	for _, rows := range wgmmaBatches {
+		add(WgmmaPlan(s, p.Target, rows), rows)
+	}
+	add(p, 0)
+	return out
+}
+
+// WgmmaAhead returns how many steps of K have their weights fetched before the launch ahead has ended, by
+// the CTAs of the first wave: as many as there are stages, and with a tile for few rows those that
+// aheadBytes of all weights are.
+func WgmmaAhead(s Spec, p Plan) int {
+	ahead := p.BlockN
+	if wgmmaFewRows(p.MicroM) {
+		ahead = max(ahead, aheadBytes/(2*deviceK*s.WeightRows()))
+	}
+	return min(ahead, s.deviceSteps())
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"text/tabwriter"
 
@@ -51,6 +53,14 @@ func TestPtxas(t *testing.T) {
 	report := assemble(t, Module(texts...))
 	for _, m := range regexp.MustCompile(`(?s)Compiling entry function '([^']*)'.*?Used (\d+) registers`).FindAllStringSubmatch(report, -1) {
 		registers[m[1]] = m[2]
+	}
+	for _, r := range rows {
+		// CUDA C Programming Guide, compute capability 9.0: registers and shared memory of a multiprocessor, of
+		// which each CTA takes 1024 bytes more than it asks for.
+		n, _ := strconv.Atoi(registers[r.entry])
+		if strings.Contains(r.entry, "_wgmma_") && r.threads == 2*warpgroup && (2*n*r.threads > 65536 || 2*(r.shared+1024) > 233472) {
+			t.Errorf("two CTAs of %s do not fit a multiprocessor: %d registers, %d bytes of shared memory", r.entry, n, r.shared)
+		}
 	}
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)

@@ -60,7 +60,7 @@ func TestFlashOverlap(t *testing.T) {
 // TestWgmmaLoop: the loop over K has its four products and neither fences nor loads.
 func TestWgmmaLoop(t *testing.T) {
 	s := wgmmaSpec(4096, 1536, kernel.RMSNorm, "bias+glu", ir.F32, ir.BF16)
-	code := sass(t, newWgmmaGemm("gemm", s, wgmmaTile{m: 128, n: 256, stages: 4, cluster: 2, copied: 128}).entry)
+	code := sass(t, newWgmmaGemm("gemm", s, wgmmaTile{m: 128, n: 256, stages: 4, cluster: 2, ahead: 4}).entry)
 	first, last := strings.Index(code, "WARPGROUP.ARRIVE"), strings.Index(code, "WARPGROUP.DEPBAR.LE gsb0, 0x0")
 	if first < 0 || last < first {
 		t.Fatal("no loop of products in the code")

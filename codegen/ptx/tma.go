@@ -1,6 +1,10 @@
 package ptx
 
-import "github.com/bertc/bertc/runtime/cuda"
+import (
+	"fmt"
+
+	"github.com/bertc/bertc/runtime/cuda"
+)
 
 // This file owns the plumbing of the Hopper kernels: mbarriers, rings of buffers in shared memory,
 // tensor copies (TMA), clusters, and the descriptors by which wgmma reads what a copy has put
@@ -123,13 +127,18 @@ func (e *entry) wait(barrier, parity reg) {
 // counts its bytes at a barrier. Elements outside of the tensor become zeros and are counted too.
 // A mask other than nil makes it copy to the same place in all CTAs of the mask.
 func (e *entry) copyBox(dst, tensor, barrier reg, mask any, coords ...reg) {
-	op := "cp.async.bulk.tensor." + string('0'+rune(len(coords))) + "d.shared::cluster.global.mbarrier::complete_tx::bytes"
+	op := fmt.Sprintf("cp.async.bulk.tensor.%dd.shared::cluster.global.mbarrier::complete_tx::bytes", len(coords))
 	operands := []any{at(dst, 0), "[" + string(tensor) + ", " + vec(coords...) + "]", at(barrier, 0)}
 	if mask != nil {
 		op += ".multicast::cluster"
 		operands = append(operands, mask)
 	}
 	e.do(op, operands...)
+}
+
+// prefetchBox fetches the box of a tensor map into the second-level cache.
+func (e *entry) prefetchBox(tensor reg, coords ...reg) {
+	e.do(fmt.Sprintf("cp.async.bulk.prefetch.tensor.%dd.L2.global", len(coords)), "["+string(tensor)+", "+vec(coords...)+"]")
 }
 
 // descriptor returns that of a tile whose address, in units of 16 bytes and with lboOne, is low.

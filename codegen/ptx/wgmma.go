@@ -9,36 +9,42 @@ import (
 )
 
 // This file owns the matmul on wgmma: who does what in a CTA, the order of tiles, and the loop over
-// K. wgmma_epilogue.go has what follows, wgmma_tiles.go the choice of tiles.
+// K. wgmma_epilogue.go has what follows, kernel/wgmma.go the choice of tiles.
 //
 // A CTA is a warpgroup whose first thread issues the copies and one warpgroup of consumers for each
 // 64 rows of the tile. CTAs are persistent: the copies of the next tile run under the epilogue of
 // this one. The CTAs of a cluster work on tiles of the same weights and different rows; each copies
-// its share of the weights to all of them.
+// its share of the weights to all of them. A tile of fewer than 64 rows is one for small batches: a
+// warpgroup multiplies 64 rows, of which the last are zeros, and the copies bring only those of the tile.
 //
 // Sums over K have one accumulator and go in steps of 16 from the start, whatever the tile.
 
-// Registers of a thread with 384 threads: the producer gives up what the consumers take (PTX ISA,
-// "setmaxnreg"); 40 + 2·232 is what the CTA has, 3·168.
-const (
-	producerRegs = 40
-	consumerRegs = 232
-)
+// Registers of a thread: the producer gives up what the consumers take (PTX ISA, "setmaxnreg"). With two
+// consumers the CTA has 3·168, with one and another CTA beside it 2·128.
+const producerRegs = 40
+
+var consumerRegs = [...]int{1: 216, 2: 232}
 
 // bandRows is how many rows of A are multiplied by all weights before the next ones: with K = 1536
 // they are 6 MB of the 50 MB of the second-level cache, which the weights pass by.
 const bandRows = 2048
 
-// wgmmaTile is the tile of a CTA, rows × rows of the weight matrix, its stages and its cluster, and how
-// many rows of A are copied: fewer than m where no batch of the variant has more.
-type wgmmaTile struct{ m, n, stages, cluster, copied int }
+// wgmmaTile is the tile of a CTA, rows × rows of the weight matrix, its stages and its cluster, and of how
+// many steps the weights are fetched before the launch ahead has ended.
+type wgmmaTile struct{ m, n, stages, cluster, ahead int }
 
-func (t wgmmaTile) consumers() int { return t.m / 64 }
+func newWgmmaTile(s kernel.Spec, p kernel.Plan) wgmmaTile {
+	return wgmmaTile{m: p.MicroM, n: p.MicroN, stages: p.BlockN, cluster: p.BlockM / p.MicroM, ahead: kernel.WgmmaAhead(s, p)}
+}
+
+// A CTA has a consumer for each 64 rows or part of them. padded is the rows that they multiply.
+func (t wgmmaTile) consumers() int { return ceilDiv(t.m, 64) }
+func (t wgmmaTile) padded() int    { return 64 * t.consumers() }
 
 // stageBytes are those of a step of 64 of K: rows of A, then of B. copiedBytes are those of them that
 // are copied.
-func (t wgmmaTile) stageBytes() int  { return (t.m + t.n) * swizzleRow }
-func (t wgmmaTile) copiedBytes() int { return (t.copied + t.n) * swizzleRow }
+func (t wgmmaTile) stageBytes() int  { return (t.padded() + t.n) * swizzleRow }
+func (t wgmmaTile) copiedBytes() int { return (t.m + t.n) * swizzleRow }
 
 // wgmmaGemm writes the entry of one tile.
 type wgmmaGemm struct {
@@ -66,33 +72,11 @@ func weightOrder(s kernel.Spec) cuda.Order {
 	return cuda.Order{Quads: true}
 }
 
-// wgmmaBatches are the sizes of batches that may have a tile of their own, besides the largest.
-var wgmmaBatches = []int{32, 64, 256, 1024, 4096}
-
-// wgmmaGemms returns the variants of a matmul: the plan, and before it the tiles that are predicted
-// to be faster for few rows.
+// wgmmaGemms returns the variants of a matmul.
 func wgmmaGemms(symbol string, k kernel.Kernel) []variant {
-	tile := func(p kernel.Plan) wgmmaTile {
-		return wgmmaTile{m: p.MicroM, n: p.MicroN, stages: p.BlockN, cluster: p.BlockM / p.MicroM, copied: p.MicroM}
-	}
-	var tiles []wgmmaTile
-	var rows []int
-	add := func(t wgmmaTile, maxRows int) {
-		if n := len(tiles); n > 0 && tiles[n-1] == t {
-			rows[n-1] = maxRows
-			return
-		}
-		tiles, rows = append(tiles, t), append(rows, maxRows)
-	}
-	for _, n := range wgmmaBatches {
-		t := tile(kernel.WgmmaPlan(k.Spec, TargetName, n))
-		t.copied = min(t.copied, n)
-		add(t, n)
-	}
-	add(tile(k.Plan), 0)
 	var out []variant
-	for i, t := range tiles {
-		out = append(out, variant{rows[i], []part{newWgmmaGemm(fmt.Sprintf("%s_%d", symbol, i), k.Spec, t)}})
+	for i, v := range kernel.WgmmaVariants(k.Spec, k.Plan) {
+		out = append(out, variant{v.MaxRows, []part{newWgmmaGemm(fmt.Sprintf("%s_%d", symbol, i), k.Spec, newWgmmaTile(k.Spec, v.Plan))}})
 	}
 	return out
 }
@@ -105,7 +89,10 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 		wgmmaTile: t, spec: s, order: weightOrder(s),
 	}
 	g.minCTAs = 1
-	source := cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{swizzleCols, t.copied}}
+	if t.consumers() == 1 {
+		g.minCTAs = 2 // of this launch, or of this and the next
+	}
+	source := cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{swizzleCols, t.m}}
 	if s.In == ir.F32 {
 		source.Kind = cuda.ParamShadowMap
 	}
@@ -133,17 +120,13 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 
 	consume := g.label("consume")
 	g.doIf(g.p("setp.ge.u32", tid, warpgroup), "bra", consume)
-	if t.consumers() == 2 {
-		g.do("setmaxnreg.dec.sync.aligned.u32", producerRegs)
-	}
+	g.do("setmaxnreg.dec.sync.aligned.u32", producerRegs)
 	g.doIf(g.p("setp.ne.u32", tid, 0), "bra", done)
 	g.do("griddepcontrol.launch_dependents")
 	g.produce()
 	g.do("bra", done)
 	g.bind(consume)
-	if t.consumers() == 2 {
-		g.do("setmaxnreg.inc.sync.aligned.u32", consumerRegs)
-	}
+	g.do("setmaxnreg.inc.sync.aligned.u32", consumerRegs[t.consumers()])
 	g.do("griddepcontrol.wait")
 	g.consume(tid)
 	g.bind(done)
@@ -162,14 +145,14 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 
 // zeroRows sets the rows of A that no copy writes to zero.
 func (g *wgmmaGemm) zeroRows(tid reg) {
-	if g.copied == g.m {
+	if g.m == g.padded() {
 		return
 	}
 	const chunk = 16
 	zero := g.r("mov.u32", 0)
 	for stage := range g.stages {
-		at0 := stage*g.stageBytes() + g.copied*swizzleRow
-		end := g.r("add.u32", g.ring.data, stage*g.stageBytes()+g.m*swizzleRow)
+		at0 := stage*g.stageBytes() + g.m*swizzleRow
+		end := g.r("add.u32", g.ring.data, stage*g.stageBytes()+g.padded()*swizzleRow)
 		p := g.r("mad.lo.u32", tid, chunk, g.r("add.u32", g.ring.data, at0))
 		g.loop(p, end, g.threads*chunk, func() {
 			g.do("st.shared.v4.b32", at(p, 0), vec(zero, zero, zero, zero))
@@ -223,8 +206,9 @@ func (g *wgmmaGemm) eachTile(do func(row, col reg)) {
 // steps is how many stages a tile takes.
 func (g *wgmmaGemm) steps() int { return (g.spec.K + swizzleCols - 1) / swizzleCols }
 
-// produce writes the work of the thread that issues the copies. The weights of the first stages do
-// not depend on the launch before, so they are under way before it has ended.
+// produce writes the work of the thread that issues the copies. Weights do not depend on the launch
+// before, so those of the first stages are under way before it has ended, and those of the steps up to
+// ahead are fetched into the second-level cache.
 func (g *wgmmaGemm) produce() {
 	c := g.begin(&g.ring, true)
 	var mask, share, shareAt reg
@@ -232,7 +216,7 @@ func (g *wgmmaGemm) produce() {
 		mask = g.b16()
 		g.do("mov.b16", mask, 1<<g.cluster-1)
 		share = g.r("mul.lo.u32", g.rank, g.n/g.cluster)
-		shareAt = g.r("mad.lo.u32", share, swizzleRow, g.m*swizzleRow)
+		shareAt = g.r("mad.lo.u32", share, swizzleRow, g.padded()*swizzleRow)
 	}
 	expect := func(full reg) {
 		g.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), g.copiedBytes())
@@ -241,7 +225,7 @@ func (g *wgmmaGemm) produce() {
 		if g.cluster > 1 {
 			g.copyBox(g.r("add.u32", slot, shareAt), g.b, full, mask, k, col)
 		} else {
-			g.copyBox(g.r("add.u32", slot, g.m*swizzleRow), g.b, full, nil, k, col)
+			g.copyBox(g.r("add.u32", slot, g.padded()*swizzleRow), g.b, full, nil, k, col)
 		}
 	}
 	first := g.r("mov.u32", 1)
@@ -256,6 +240,10 @@ func (g *wgmmaGemm) produce() {
 				full := g.r("add.u32", g.ring.full, 8*i)
 				expect(full)
 				weights(g.r("add.u32", g.ring.data, i*g.stageBytes()), full, g.r("mov.u32", i*swizzleCols), col)
+			}
+			if g.ahead > g.stages {
+				k := g.r("mov.u32", g.stages*swizzleCols)
+				g.loop(k, g.ahead*swizzleCols, swizzleCols, func() { g.prefetchBox(g.b, k, col) })
 			}
 			g.do("griddepcontrol.wait")
 			g.do("mov.u32", first, 0)
@@ -286,7 +274,7 @@ func (g *wgmmaGemm) consume(tid reg) {
 	quad := g.r("and.b32", lane, 3)
 
 	a := g.descriptorLow(g.r("mad.lo.u32", group, 64*swizzleRow, g.ring.data))
-	b := g.descriptorLow(g.r("add.u32", g.ring.data, g.m*swizzleRow))
+	b := g.descriptorLow(g.r("add.u32", g.ring.data, g.padded()*swizzleRow))
 	// One lane of a warp arrives for each CTA of the cluster: its copies went there too.
 	releases := g.p("setp.lt.u32", lane, g.cluster)
 	empty := g.ring.empty
@@ -331,7 +319,7 @@ func (g *wgmmaGemm) consume(tid reg) {
 		g.do("add.u32", step, step, 1)
 		g.doIf(g.p("setp.lt.u32", step, g.steps()), "bra", loop)
 
-		x := g.tileOperands(g.r("add.u32", row, inTile), col, quad)
+		x := g.tileOperands(row, inTile, col, quad)
 		g.do("wgmma.wait_group.sync.aligned", 0)
 		release(releases, before)
 		x.epilogue(acc)

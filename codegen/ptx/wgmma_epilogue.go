@@ -60,6 +60,7 @@ type tileRow struct {
 // tileEpilogue is the epilogue of a tile.
 type tileEpilogue struct {
 	*wgmmaGemm
+	inTile       reg // the row in the tile of the thread's first accumulators
 	col, quad    reg
 	rows         [2]tileRow
 	bias, colSum reg // at the first column of the thread; under Rope at the thread's place in a head
@@ -88,12 +89,15 @@ func (g *wgmmaGemm) outCols(n int) int {
 	return n
 }
 
-// tileOperands computes what the epilogue needs besides the accumulators. row is that of the
-// thread's first ones, col the tile's first row of the weight matrix.
-func (g *wgmmaGemm) tileOperands(row, col, quad reg) *tileEpilogue {
+// tileOperands computes what the epilogue needs besides the accumulators. row and col are the tile's first
+// row and its first row of the weight matrix, inTile is the row in the tile of the thread's first ones.
+func (g *wgmmaGemm) tileOperands(row, inTile, col, quad reg) *tileEpilogue {
 	s, o := g.spec, g.operands
-	x := &tileEpilogue{wgmmaGemm: g, col: col, quad: quad, end: g.label("written"), old: map[[2]int][]reg{}}
-	last := g.r("sub.u32", g.count, 1)
+	x := &tileEpilogue{wgmmaGemm: g, inTile: inTile, col: col, quad: quad, end: g.label("written"), old: map[[2]int][]reg{}}
+	last, end := g.r("sub.u32", g.count, 1), g.count
+	if g.m < g.padded() {
+		end = g.r("min.u32", end, g.r("add.u32", row, g.m))
+	}
 
 	// The first column of the thread, in the panels and in the result.
 	panelCol, outCol := g.b32(), g.b32()
@@ -117,8 +121,8 @@ func (g *wgmmaGemm) tileOperands(row, col, quad reg) *tileEpilogue {
 	}
 	for h := range x.rows {
 		r := &x.rows[h]
-		at8 := g.r("add.u32", row, 8*h)
-		r.valid = g.p("setp.lt.u32", at8, g.count)
+		at8 := g.r("add.u32", g.r("add.u32", row, inTile), 8*h)
+		r.valid = g.p("setp.lt.u32", at8, end)
 		// Rows that do not exist read what belongs to the last one, and are not written.
 		clamped := g.r("min.u32", at8, last)
 		place := func(base reg, pitch, size int) reg {
@@ -236,8 +240,11 @@ func (x *tileEpilogue) angles(r *tileRow, row reg) {
 	}
 }
 
-// epilogue writes the tile.
+// epilogue writes the tile. Warps whose rows are all beyond it have nothing to write.
 func (x *tileEpilogue) epilogue(acc []reg) {
+	if x.m < x.padded() {
+		x.doIf(x.p("setp.ge.u32", x.inTile, x.m), "bra.uni", x.end)
+	}
 	switch {
 	case x.order.Head > 0:
 		x.heads(acc)

@@ -102,7 +102,7 @@ func (b *bench) run(module *emu.Module, l cuda.Launch, rows, items int) error {
 	}
 	cluster := max(l.Cluster, 1)
 	grid = ceilDiv(grid, cluster) * cluster
-	return b.dev.Launch(k, emu.Config{Grid: [3]int{grid}, Block: [3]int{l.Threads}, Cluster: [3]int{cluster}, Shared: l.Shared}, blob)
+	return b.dev.Launch(k, emu.Config{Grid: [3]int{grid}, Block: [3]int{l.Threads}, Cluster: [3]int{cluster}, Shared: l.Shared, Dependent: l.Dependent}, blob)
 }
 
 // swizzles are the emulator's names of the spans in bytes.

@@ -30,7 +30,13 @@ func decodeBar(d *decoder) {
 		d.done()
 		d.arity(1, 1)
 		d.in.a = d.src(0, "b32")
-		d.in.run = func(w *warp, in *instr, m uint32) action { return w.members(in.a, m) }
+		d.in.run = func(w *warp, in *instr, m uint32) action {
+			a := w.members(in.a, m)
+			if a == actNext && w.waited&m != 0 {
+				w.waited |= m
+			}
+			return a
+		}
 		return
 	}
 	d.ignore("cta", "aligned")
@@ -55,7 +61,7 @@ func (w *warp) barrier(in *instr, m uint32, arriveOnly bool) action {
 	g := &w.groups[w.cur]
 	if p := g.token; p != nil {
 		g.token = nil
-		w.acquire(&p.know)
+		w.acquire(&p.know, m)
 		return actNext
 	}
 	id := w.uniform(in.a, m, "the barrier")
@@ -84,14 +90,14 @@ func (w *warp) barrier(in *instr, m uint32, arriveOnly bool) action {
 		w.fail(Barrier, "%d threads at barrier %d, the warp that came in line %d said %d", n, id, b.phase.line, b.expected)
 	}
 	p := b.phase
-	w.release(&p.know)
+	w.release(&p.know, m)
 	b.arrived += 32
 	if b.arrived == b.expected {
 		p.done = true
 		b.phase = nil
 		w.sim.progress()
 		if !arriveOnly {
-			w.acquire(&p.know)
+			w.acquire(&p.know, m)
 		}
 		return actNext
 	}
@@ -119,7 +125,7 @@ func (cl *cluster) checkBarrier(s *sim) {
 	if b.arrived > 0 && b.arrived >= cl.warps {
 		b.phase++
 		b.arrived = 0
-		b.done = clocks{slices.Clone(b.next.clock), slices.Clone(b.next.proxy)}
+		b.done = clocks{slices.Clone(b.next.clock), slices.Clone(b.next.proxy), b.next.waited}
 		s.progress()
 	}
 }
@@ -147,7 +153,7 @@ func (d *decoder) clusterBarrier() {
 			if relaxed {
 				w.clock[w.ent()]++
 			} else {
-				w.release(&b.next)
+				w.release(&b.next, m)
 			}
 			w.clusterWait = b.phase + 1
 			b.arrived++
@@ -167,7 +173,7 @@ func (d *decoder) clusterBarrier() {
 			}, func() bool { return b.phase >= w.clusterWait })
 		}
 		w.clusterWait = 0
-		w.acquire(&b.done)
+		w.acquire(&b.done, m)
 		return actNext
 	}
 }

@@ -299,14 +299,7 @@ func (d *decoder) bulkCopy(reduce bool) {
 		return
 	}
 	if d.has("tensor") {
-		for n := 1; n <= 5; n++ {
-			if d.has(fmt.Sprintf("%dd", n)) {
-				b.dims = n
-			}
-		}
-		if b.dims == 0 {
-			d.fail("a tensor copy without its number of dimensions")
-		}
+		b.dims = d.dims()
 		d.ignore("tile")
 	}
 	if reduce {
@@ -371,14 +364,7 @@ func (d *decoder) bulkCopy(reduce bool) {
 	} else {
 		in.a, in.off = d.address(plain)
 		in.b, in.off2 = d.address(tensor)
-		if len(d.arg(tensor).list) != b.dims {
-			d.fail("%d coordinates of a tensor of %d dimensions", len(d.arg(tensor).list), b.dims)
-		}
-		for i := range d.arg(tensor).list {
-			r := d.value(&d.arg(tensor).list[i], "b32")
-			in.srcs = append(in.srcs, r)
-			b.coords = append(b.coords, r)
-		}
+		d.coordinates(b, tensor)
 	}
 	if b.toShared {
 		b.mbar, b.mbarOff = d.address(at)
@@ -407,22 +393,84 @@ func (d *decoder) bulkCopy(reduce bool) {
 	}
 }
 
+// bulkPrefetch decodes a prefetch into the second-level cache. It moves nothing, and reads memory as a copy
+// does.
 func (d *decoder) bulkPrefetch() {
-	tensor := d.has("tensor")
-	for n := 1; n <= 5; n++ {
-		d.has(fmt.Sprintf("%dd", n))
-	}
-	d.ignore("tile", "L2", "L2::cache_hint", "global")
-	d.done()
-	d.arity(1, 3)
+	b := &bulkInstr{}
 	in := d.in
+	n := 2
+	if d.has("tensor") {
+		n = 1
+		b.dims = d.dims()
+		d.ignore("tile")
+	}
+	if d.has("L2::cache_hint") {
+		n++
+	}
+	d.ignore("L2", "global")
+	d.done()
+	d.arity(n, n)
 	in.a, in.off = d.address(0)
+	if b.dims > 0 {
+		d.coordinates(b, 0)
+	} else {
+		b.size = d.src(1, "b32")
+	}
 	in.run = func(w *warp, in *instr, m uint32) action {
-		if tensor {
-			lanesOf(m, func(l int) { w.tensorMap(w.reg(in.a)[l] + uint64(in.off)) })
-		}
+		lanesOf(m, func(l int) {
+			src := w.reg(in.a)[l] + uint64(in.off)
+			if b.dims > 0 {
+				t := w.tensorMap(src)
+				w.readsBox(t, w.coordinates(b, t, l))
+				return
+			}
+			n := int(w.reg(b.size)[l])
+			if n%16 != 0 || n == 0 || src&15 != 0 {
+				w.fail(Misaligned, "a prefetch of %d bytes at %#x, multiples of 16 are wanted", n, src)
+			}
+			al := w.global(src, n)
+			w.usesGlobal(al, int(src-al.base), n, false)
+			w.globalRead(al, int(src-al.base), n)
+		})
 		return actNext
 	}
+}
+
+// dims returns the dimensions of a tensor copy.
+func (d *decoder) dims() (dims int) {
+	for n := 1; n <= 5; n++ {
+		if d.has(fmt.Sprintf("%dd", n)) {
+			dims = n
+		}
+	}
+	if dims == 0 {
+		d.fail("a tensor copy without its number of dimensions")
+	}
+	return dims
+}
+
+// coordinates decodes those of a box, which stand behind the address of the map.
+func (d *decoder) coordinates(b *bulkInstr, arg int) {
+	if len(d.arg(arg).list) != b.dims {
+		d.fail("%d coordinates of a tensor of %d dimensions", len(d.arg(arg).list), b.dims)
+	}
+	for i := range d.arg(arg).list {
+		r := d.value(&d.arg(arg).list[i], "b32")
+		d.in.srcs = append(d.in.srcs, r)
+		b.coords = append(b.coords, r)
+	}
+}
+
+// readsBox checks that what the box has of the tensor is memory, and records that it is read.
+func (w *warp) readsBox(t *tensorMap, coords []int32) {
+	t.rows(coords, func(_ int, addr uint64, from, to int) {
+		if to > from {
+			first, n := addr+uint64(from*t.elem), (to-from)*t.elem
+			al := w.global(first, n)
+			w.usesGlobal(al, int(first-al.base), n, false)
+			w.globalRead(al, int(first-al.base), n)
+		}
+	})
 }
 
 func (w *warp) coordinates(b *bulkInstr, t *tensorMap, l int) []int32 {
@@ -492,15 +540,10 @@ func (w *warp) bulkLoad(in *instr, b *bulkInstr, l int) {
 			w.fail(Uninitialised, "copies global memory that was never written: %s", w.sim.dev.where(src+uint64(i)))
 		}
 		source = al.data[first : first+n]
+		w.usesGlobal(al, first, n, false)
 		w.globalRead(al, first, n)
 	} else {
-		t.rows(coords, func(_ int, addr uint64, from, to int) {
-			if to > from {
-				first, n := addr+uint64(from*t.elem), (to-from)*t.elem
-				al := w.global(first, n)
-				w.globalRead(al, int(first-al.base), n)
-			}
-		})
+		w.readsBox(t, coords)
 	}
 	for _, c := range targets {
 		if c.live == 0 {
@@ -592,6 +635,7 @@ func (w *warp) bulkStore(in *instr, b *bulkInstr, l int) {
 	target := func(addr uint64, from, to int) {
 		al := w.global(addr, to-from)
 		o := int(addr - al.base)
+		w.usesGlobal(al, o, to-from, true)
 		if combine == nil {
 			w.globalWrite(al, o, to-from)
 		} else if i := al.unknown(o, to-from); i >= 0 {

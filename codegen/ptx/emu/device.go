@@ -33,6 +33,7 @@ type Device struct {
 	loaded   map[*Module]bool
 	launches uint64
 	stats    Stats
+	stream   *Stream // of the device's own Launch
 }
 
 // Stats counts what a device has done.
@@ -54,6 +55,8 @@ type alloc struct {
 	ro    bool     // .const
 	owner []uint64 // for each 4 bytes, who wrote last; see globalWrite
 	name  string
+
+	prints []footprint // of grids that may still run, the newest last
 }
 
 func (a *alloc) end() uint64 { return a.base + uint64(len(a.data)) }
@@ -66,7 +69,9 @@ func New(o Options) *Device {
 	if o.MaxSteps == 0 {
 		o.MaxSteps = 4 << 20
 	}
-	return &Device{opt: o, next: 0x10_0000_0000, loaded: map[*Module]bool{}}
+	d := &Device{opt: o, next: 0x10_0000_0000, loaded: map[*Module]bool{}}
+	d.stream = d.NewStream()
+	return d
 }
 
 // Alloc returns the address of new memory, aligned to 256 bytes. Its contents are undefined: bytes
@@ -103,7 +108,7 @@ func (d *Device) Free(addr uint64) error {
 	if a == nil || a.base != addr || a.freed {
 		return fmt.Errorf("Free of %#x, which no Alloc returned", addr)
 	}
-	a.freed, a.data, a.known, a.owner = true, a.data[:0:0], nil, nil
+	a.freed, a.data, a.known, a.owner, a.prints = true, a.data[:0:0], nil, nil, nil
 	return nil
 }
 
@@ -130,8 +135,10 @@ func (d *Device) where(addr uint64) string {
 	return fmt.Sprintf("byte %d of an allocation of %d bytes at %#x", addr-a.base, len(a.data), a.base)
 }
 
-// CopyIn copies from the host to the device.
+// CopyIn copies from the host to the device. It, CopyOut and Memset wait for what Launch has begun; with
+// other streams they are not ordered.
 func (d *Device) CopyIn(dst uint64, src []byte) error {
+	d.stream.Sync()
 	a, off, err := d.bytes("CopyIn", dst, len(src))
 	if err != nil {
 		return err
@@ -166,6 +173,7 @@ func (a *alloc) unknown(off, n int) int {
 
 // CopyOut copies from the device to the host. Bytes that were never written are 0xff.
 func (d *Device) CopyOut(dst []byte, src uint64) error {
+	d.stream.Sync()
 	a, off, err := d.bytes("CopyOut", src, len(dst))
 	if err != nil {
 		return err
@@ -210,6 +218,9 @@ type Config struct {
 	Block   [3]int // threads of a CTA
 	Cluster [3]int // CTAs of a cluster; zeros: what the kernel declares, or one
 	Shared  int    // bytes of dynamic shared memory
+	// Dependent: the launch may begin before the one ahead in its stream has completed
+	// (CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION).
+	Dependent bool
 }
 
 // maxShared is the shared memory that a CTA may have on sm_90 (CUDA C++ Programming Guide, table
@@ -288,16 +299,20 @@ func (k *Kernel) check(c *Config, params []byte) error {
 	return nil
 }
 
-// Launch runs a kernel to its end. A fault of the kernel is a *Report; the memory of the device is
-// then as the fault left it.
-func (d *Device) Launch(k *Kernel, c Config, params []byte) (err error) {
+// Launch is Stream.Launch of a stream of the device's own.
+func (d *Device) Launch(k *Kernel, c Config, params []byte) error {
+	return d.stream.Launch(k, c, params)
+}
+
+func (d *Device) launch(k *Kernel, c Config, params []byte, g *grid) (err error) {
 	if err := k.check(&c, params); err != nil {
 		return err
 	}
 	d.load(k.module)
 	d.launches++
+	g.number = d.launches
 	d.stats.Launches++
-	s := newSim(d, k, c, params)
+	s := newSim(d, g, k, c, params)
 	defer func() {
 		d.stats.Instructions += s.steps
 		if r := recover(); r != nil {

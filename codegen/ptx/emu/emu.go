@@ -90,6 +90,7 @@ const (
 	Registers     Kind = "register pool"   // setmaxnreg
 	Convergence   Kind = "convergence"     // .aligned instructions of diverged warps
 	Operand       Kind = "invalid operand" // descriptors, tensor maps and the like
+	Dependency    Kind = "grid dependency" // griddepcontrol.wait
 )
 
 // Report is a fault of a kernel, found while it ran.

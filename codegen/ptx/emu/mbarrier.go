@@ -34,8 +34,7 @@ func (b *mbarrier) check() {
 	if b.pending == 0 && b.tx == 0 {
 		b.phase++
 		b.pending = b.expected
-		b.done.clock.join(b.next.clock)
-		b.done.proxy.join(b.next.proxy)
+		b.done.join(&b.next)
 	}
 	b.cta.sim.progress()
 }
@@ -141,7 +140,7 @@ func decodeMbarrier(d *decoder) {
 				n = int(w.reg(in.b)[l])
 			}
 			if !relaxed {
-				w.releaseLater(&b.next)
+				b.next.join(w.knows(1 << l)) // the new epoch begins behind all lanes
 			}
 			if expect {
 				b.tx += int(int32(w.reg(in.b)[l]))
@@ -186,12 +185,6 @@ func decodeMbarrier(d *decoder) {
 		try := op == "try_wait"
 		in.run = func(w *warp, in *instr, m uint32) action { return w.waitMbarrier(in, m, s, parity, try) }
 	}
-}
-
-// releaseLater is release without the new epoch, which the caller begins.
-func (w *warp) releaseLater(to *clocks) {
-	to.clock.join(w.clock)
-	to.proxy.join(w.proxy)
 }
 
 func (w *warp) initMbarrier(addr uint64, s space, count uint64) {
@@ -241,7 +234,7 @@ func (w *warp) waitMbarrier(in *instr, m uint32, s space, parity, try bool) acti
 		b, ok := complete(l)
 		if ok {
 			v |= 1 << l
-			w.acquire(&b.done)
+			w.acquire(&b.done, 1<<l)
 		} else if first == nil {
 			first = b
 		}

@@ -108,6 +108,7 @@ func (w *warp) bytes(sp space, addr uint64, n int, u use, weak bool) []byte {
 	}
 	a := w.global(addr, n)
 	off := int(addr - a.base)
+	w.usesGlobal(a, off, n, u != useRead)
 	if u != useRead {
 		a.know(off, n)
 		if u == useWrite && weak {

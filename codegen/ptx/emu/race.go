@@ -35,9 +35,18 @@ func (v vclock) meet(o vclock) {
 }
 
 // clocks is the knowledge that barriers pass on.
-type clocks struct{ clock, proxy vclock }
+type clocks struct {
+	clock, proxy vclock
+	waited       bool // a griddepcontrol.wait happened before
+}
 
-func newClocks(n int) clocks { return clocks{make(vclock, n), make(vclock, n)} }
+func newClocks(n int) clocks { return clocks{clock: make(vclock, n), proxy: make(vclock, n)} }
+
+func (c *clocks) join(o *clocks) {
+	c.clock.join(o.clock)
+	c.proxy.join(o.proxy)
+	c.waited = c.waited || o.waited
+}
 
 // barrierEntities is how many mbarriers of a CTA have an entity of their own; beyond, they share.
 const barrierEntities = 32
@@ -63,17 +72,24 @@ func (w *warp) initClocks() {
 	w.clock[w.ent()] = 1
 }
 
-// release passes on what the warp knows and begins its next epoch.
-func (w *warp) release(to *clocks) {
-	to.clock.join(w.clock)
-	to.proxy.join(w.proxy)
+// knows is what lanes of the warp pass on.
+func (w *warp) knows(lanes uint32) *clocks {
+	return &clocks{w.clock, w.proxy, w.waited&lanes != 0}
+}
+
+// release passes on what lanes of the warp know and begins its next epoch.
+func (w *warp) release(to *clocks, lanes uint32) {
+	to.join(w.knows(lanes))
 	w.clock[w.ent()]++
 }
 
-func (w *warp) acquire(from *clocks) {
+func (w *warp) acquire(from *clocks, lanes uint32) {
 	w.syncs++
 	w.clock.join(from.clock)
 	w.proxy.join(from.proxy)
+	if from.waited {
+		w.waited |= lanes
+	}
 }
 
 // access is one access as a cell remembers it.

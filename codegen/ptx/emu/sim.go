@@ -11,6 +11,7 @@ import (
 
 type sim struct {
 	dev     *Device
+	grid    *grid
 	k       *Kernel
 	cfg     Config
 	params  []byte
@@ -68,6 +69,8 @@ type cta struct {
 	groups   []*warpgroup
 	inflight int            // asynchronous operations that touch its shared memory
 	copies   map[int]access // the last copy of each agent that touched its shared memory
+	waited   bool           // a thread has executed griddepcontrol.wait
+	early    bool           // a thread has executed griddepcontrol.launch_dependents, and not behind a wait
 }
 
 func (s *sim) lineText(line int) string {
@@ -77,8 +80,8 @@ func (s *sim) lineText(line int) string {
 	return strings.TrimSpace(s.k.module.lines[line-1])
 }
 
-func newSim(d *Device, k *Kernel, c Config, params []byte) *sim {
-	s := &sim{dev: d, k: k, cfg: c, params: params, rng: rng(d.opt.Seed*0x9e3779b97f4a7c15 + d.launches)}
+func newSim(d *Device, g *grid, k *Kernel, c Config, params []byte) *sim {
+	s := &sim{dev: d, grid: g, k: k, cfg: c, params: params, rng: rng(d.opt.Seed*0x9e3779b97f4a7c15 + d.launches)}
 	s.spurious = []int{1, 4, 14}[s.rng.intn(3)]
 	n := 1
 	for i := range c.Grid {

@@ -370,15 +370,6 @@ func decodeNanosleep(d *decoder) {
 	d.in.run = func(w *warp, in *instr, m uint32) action { return actNext }
 }
 
-func decodeGriddep(d *decoder) {
-	if !d.has("launch_dependents") && !d.has("wait") {
-		d.fail("griddepcontrol is .launch_dependents or .wait")
-	}
-	d.done()
-	d.arity(0, 0)
-	d.in.run = func(w *warp, in *instr, m uint32) action { return actNext }
-}
-
 // decodeMapa: an address of the own CTA's shared memory becomes that of another in the cluster.
 func decodeMapa(d *decoder) {
 	s := d.space()

@@ -50,6 +50,8 @@ type warp struct {
 	syncs uint32 // how often its lanes were synchronized
 	clock vclock // what happened before, for the generic proxy,
 	proxy vclock // and for the async proxy
+
+	waited uint32 // lanes that are behind a griddepcontrol.wait
 }
 
 // fail ends the launch with a report about the current instruction.
@@ -414,6 +416,7 @@ func (w *warp) exit(m uint32) {
 				w.cta.cluster.entityName(ent), p.line, s.lineText(int(p.line)))
 		}
 	}
+	s.grid.end(w.cta)
 	for i, c := range s.running {
 		if c == w.cta {
 			s.running = append(s.running[:i], s.running[i+1:]...)

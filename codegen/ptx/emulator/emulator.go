@@ -108,18 +108,27 @@ func (d *device) EncodeTiled(t cuda.TensorMap) ([cuda.TensorMapBytes]byte, error
 
 func (d *device) HostAlloc(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
 func (d *device) HostFree([]byte) error               { return nil }
-func (d *device) NewStream() (cuda.Stream, error)     { return &stream{device: d}, nil }
 func (d *device) Close() error                        { return nil }
 
-// stream does everything at once.
+func (d *device) NewStream() (cuda.Stream, error) {
+	return &stream{device: d, queue: d.emu.NewStream()}, nil
+}
+
+// stream does everything at once. What launches may do before those ahead have ended, the queue checks.
 type stream struct {
 	*device
+	queue  *emu.Stream
 	record *[]func() error // of a capture
 }
 
-func (s *stream) CopyIn(dst cuda.Pointer, src []byte) error { return s.Upload(dst, src) }
+// CopyIn and CopyOut wait for the launches before, and those behind wait for them, dependent or not.
+func (s *stream) CopyIn(dst cuda.Pointer, src []byte) error {
+	s.Sync()
+	return s.Upload(dst, src)
+}
 
 func (s *stream) CopyOut(dst []byte, src cuda.Pointer) error {
+	s.Sync()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.emu.CopyOut(dst, uint64(src))
@@ -139,7 +148,7 @@ func (s *stream) Launch(f cuda.Function, l cuda.LaunchSize, params []byte, offse
 	if !slices.Equal(want, offsets) {
 		return fmt.Errorf("launch of %s: parameters at %v, the entry has them at %v", fn.kernel.Name, offsets, want)
 	}
-	c := emu.Config{Grid: [3]int{l.Grid}, Block: [3]int{l.Threads}, Shared: l.Shared}
+	c := emu.Config{Grid: [3]int{l.Grid}, Block: [3]int{l.Threads}, Shared: l.Shared, Dependent: l.Dependent}
 	if l.Cluster > 1 {
 		c.Cluster = [3]int{l.Cluster}
 	}
@@ -147,7 +156,7 @@ func (s *stream) Launch(f cuda.Function, l cuda.LaunchSize, params []byte, offse
 	run := func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.emu.Launch(fn.kernel, c, params)
+		return s.queue.Launch(fn.kernel, c, params)
 	}
 	if s.record != nil {
 		*s.record = append(*s.record, run)
@@ -167,7 +176,11 @@ func (s *stream) Capture(record func() error) (cuda.Graph, error) {
 	return cuda.Graph(len(s.graphs) - 1), err
 }
 
+// LaunchGraph: the first launch of a graph, and the first behind it, wait for all before them: there are
+// programmatic edges only within a graph.
 func (s *stream) LaunchGraph(g cuda.Graph) error {
+	s.Sync()
+	defer s.Sync()
 	s.mu.Lock()
 	launches := s.graphs[g]
 	s.mu.Unlock()
@@ -186,5 +199,11 @@ func (s *stream) FreeGraph(g cuda.Graph) error {
 	return nil
 }
 
-func (s *stream) Sync() error  { return nil }
+func (s *stream) Sync() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.Sync()
+	return nil
+}
+
 func (s *stream) Close() error { return nil }

@@ -22,7 +22,8 @@ func benchCommand() *cobra.Command {
 		Long: `Measure the ceilings of the machine, a generated package at batch shapes, or its
 kernels inside such calls. Output is in the Go benchmark format, one line a
 sample, which benchstat reads; --json gives medians. Shares of the ceiling refer
-to ceilings measured in the same run, just before.`,
+to ceilings measured in the same run, just before; a GPU has none. bertc ptx check
+times the kernels of a GPU.`,
 	}
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -94,12 +95,6 @@ func benchModelCommand(what string) *cobra.Command {
 			if most > bert.MaxTokens {
 				return fmt.Errorf("--shapes: a shape has %d tokens, a batch has at most %d", most, bert.MaxTokens)
 			}
-			var m bench.Machine
-			if !noCeiling {
-				if m, err = bench.MeasureMachine(c.Context(), bench.Threads(bo.Threads)); err != nil {
-					return err
-				}
-			}
 			d, clean, err := o.start(c.Context(), c, pipeline.DriverOptions{Kernels: kernels, Threads: bo.Threads, MaxTokens: most, Times: what == "kernels"})
 			if err != nil {
 				return err
@@ -109,6 +104,12 @@ func benchModelCommand(what string) *cobra.Command {
 			p, err := d.Program()
 			if err != nil {
 				return err
+			}
+			var m bench.Machine
+			if !noCeiling && d.Hello.Device == pipeline.DeviceCPU {
+				if m, err = bench.MeasureMachine(c.Context(), bench.Threads(bo.Threads)); err != nil {
+					return err
+				}
 			}
 			bar := newBar(c.ErrOrStderr(), what)
 			bo.Progress = func(done, total int) { bar.set(int64(done), int64(total)) }
@@ -131,7 +132,7 @@ func benchModelCommand(what string) *cobra.Command {
 			if asJSON {
 				return bench.WriteJSON(c.OutOrStdout(), results)
 			}
-			return bench.WriteBench(c.OutOrStdout(), name, m, d.Hello.Kernels, results)
+			return bench.WriteBench(c.OutOrStdout(), name, d.Hello.Kernels, results)
 		},
 	}
 	o.flags(c)
@@ -142,7 +143,10 @@ func benchModelCommand(what string) *cobra.Command {
 	c.Flags().DurationVar(&bo.Budget, "budget", 30*time.Second, "time for each shape, after which its sampling ends early")
 	c.Flags().BoolVar(&asJSON, "json", false, "print medians as JSON")
 	c.Flags().BoolVar(&noCeiling, "no-ceiling", false, "do not measure the machine: leave out the shares of the ceiling")
-	if what == "kernels" {
+	switch what {
+	case "model":
+		o.deviceFlag(c)
+	case "kernels":
 		c.Flags().StringVar(&spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
 	}
 	return c
@@ -178,6 +182,9 @@ func (o *packageOptions) answerShapes(c *cobra.Command, kernels string, threads 
 		list, err := bench.ParseShapes(line)
 		if err != nil {
 			return err
+		}
+		if len(list) > 1 {
+			return fmt.Errorf("standard input: %q has %d shapes, want one a line", line, len(list))
 		}
 		return d.Do(list[0].Request(d.Hello.VocabSize), func(r pipeline.Response) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%.4f\n", float64(r.Took)/1e6)

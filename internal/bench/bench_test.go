@@ -129,11 +129,11 @@ func TestInstructionsHaveCeilings(t *testing.T) {
 func TestWriteBench(t *testing.T) {
 	r := Result{Shape: "1x8", GFLOP: 2, MedianMS: 20, ShareOfCeiling: 0.5, samples: []time.Duration{20 * time.Millisecond, 40 * time.Millisecond}, bytes: 1e9}
 	var b bytes.Buffer
-	if err := WriteBench(&b, "Model", Machine{CPU: "test"}, "tier", []Result{r}); err != nil {
+	if err := WriteBench(&b, "Model", "tier", []Result{r}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"cpu: test\n",
+		"kernels: tier\n",
 		"BenchmarkModel/1x8\t1\t20000000 ns/op\t100.0 GFLOP/s\t50.00 GB/s\t50.0 %ceiling\t0 allocs/op\n",
 		"BenchmarkModel/1x8\t1\t40000000 ns/op\t50.0 GFLOP/s\t25.00 GB/s\t25.0 %ceiling\t0 allocs/op\n",
 	} {

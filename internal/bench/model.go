@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bertc/bertc/internal/hw"
 	"github.com/bertc/bertc/internal/pipeline"
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
@@ -157,15 +158,22 @@ func Inst(p *program.Program, target string) kernel.Inst {
 }
 
 // Model measures a package at shapes: the rounds go over all shapes, so that a slow minute of the
-// machine falls on all of them. The first call of each shape is not counted.
+// machine falls on all of them. The first call of each shape is not counted, and on a device that is
+// not the CPU neither is the second, which makes the graph of the shape.
 func Model(ctx context.Context, d *pipeline.Driver, p *program.Program, m Machine, shapes []Shape, o Options) ([]Result, error) {
 	results := make([]Result, len(shapes))
 	spent := make([]time.Duration, len(shapes))
+	first := 1
+	if d.Hello.Device != pipeline.DeviceCPU {
+		first = 2
+	}
 	for i, s := range shapes {
 		w := Of(p, "", s.Lengths)
 		results[i] = Result{Shape: s.Text, Tokens: s.Tokens(), GFLOP: w.Flops / 1e9, bytes: w.WeightBytes}
-		if _, err := call(ctx, d, s); err != nil {
-			return nil, fmt.Errorf("shape %s: %w", s.Text, err)
+		for range first {
+			if _, err := call(ctx, d, s); err != nil {
+				return nil, fmt.Errorf("shape %s: %w", s.Text, err)
+			}
 		}
 	}
 	for round := range o.Rounds {
@@ -235,8 +243,8 @@ func WriteJSON(w io.Writer, results []Result) error {
 }
 
 // WriteBench writes every sample as a line of the Go benchmark format, for benchstat.
-func WriteBench(w io.Writer, name string, m Machine, tier string, results []Result) error {
-	fmt.Fprintf(w, "goos: %s\ngoarch: %s\ncpu: %s\nkernels: %s\n", runtime.GOOS, runtime.GOARCH, m.CPU, tier)
+func WriteBench(w io.Writer, name, tier string, results []Result) error {
+	fmt.Fprintf(w, "goos: %s\ngoarch: %s\ncpu: %s\nkernels: %s\n", runtime.GOOS, runtime.GOARCH, hw.CPU(), tier)
 	for _, r := range results {
 		for _, s := range r.samples {
 			fmt.Fprintf(w, "Benchmark%s/%s\t1\t%d ns/op\t%.1f GFLOP/s\t%.2f GB/s", name, r.Shape, s, r.GFLOP/s.Seconds(), r.bytes/1e9/s.Seconds())

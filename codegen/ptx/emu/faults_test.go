@@ -111,6 +111,16 @@ var faults = []fault{
 	{what: "two CTAs write one element", file: "axpb.ptx", old: "mad.lo.u32 %r3, %r1, %r2, %r0;", new: "mad.lo.u32 %r3, %r1, 32, %r0;", want: Race},
 	{what: "ld.global.nc of what the kernel wrote", file: "axpb.ptx", old: "	ret;\n}", new: "	ld.global.nc.f32 %f0, [%rd1];\n	ret;\n}", want: Race},
 	{what: "a loop that never ends", file: "axpb.ptx", old: "	ret;\n}", new: "FOREVER:\n	bra FOREVER;\n}", want: Livelock},
+
+	{what: "the thread that copies does not wait for the launch ahead", file: "chain.ptx", old: "	griddepcontrol.wait;                    // the thread that copies\n", new: "", want: Dependency},
+	{what: "the threads that compute do not wait for the launch ahead", file: "chain.ptx", old: "	griddepcontrol.wait;                    // the threads that compute\n", new: "", want: Dependency},
+	{what: "a launch in the middle does not wait, and the next reads what the launch before it wrote", file: "chain.ptx", old: "	@%p0 griddepcontrol.wait;\n", new: "", want: Dependency},
+	{what: "rows are copied before griddepcontrol.wait", file: "chain.ptx", old: "	griddepcontrol.wait;                    // the thread that copies\n	cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2+128], [%rd0], 128, [%r3];\n", new: "	cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2+128], [%rd0], 128, [%r3];\n	griddepcontrol.wait;\n", want: Dependency},
+	{what: "rows are prefetched before griddepcontrol.wait", file: "chain.ptx", old: "prefetch.L2.global [%rd1]", new: "prefetch.L2.global [%rd0]", want: Dependency},
+	{what: "rows are loaded before griddepcontrol.wait", file: "chain.ptx", old: "	add.u64 %rd3, %rd3, %rd4;\n", new: "	add.u64 %rd3, %rd3, %rd4;\n	ld.global.f32 %f2, [%rd2];\n", want: Dependency},
+	{what: "the result is written before griddepcontrol.wait, where an earlier launch may still read", file: "chain.ptx", old: "	add.u64 %rd3, %rd3, %rd4;\n", new: "	add.u64 %rd3, %rd3, %rd4;\n	mov.f32 %f3, 0f00000000;\n	st.global.f32 [%rd3], %f3;\n", want: Dependency},
+	{what: "one CTA waits for the launch ahead, the others do not", file: "chain.ptx", old: "	griddepcontrol.wait;                    // the threads that compute\n", new: "	setp.eq.u32 %p0, %r1, 0;\n	@%p0 griddepcontrol.wait;\n", want: Dependency},
+	{what: "one lane waits for the launch ahead, the others do not", file: "chain.ptx", old: "	griddepcontrol.wait;                    // the threads that compute\n", new: "	setp.eq.u32 %p0, %r6, 0;\n	@%p0 griddepcontrol.wait;\n", want: Dependency},
 }
 
 // caught runs the text of a kernel until a schedule shows a fault.
@@ -202,7 +212,7 @@ func TestInstructionsDocument(t *testing.T) {
 			t.Errorf("%s does not name the instruction %s", document, name)
 		}
 	}
-	for _, kind := range []Kind{Deadlock, Livelock, Race, Uninitialised, OutOfBounds, Misaligned, WgmmaOrder, InFlight, Barrier, TxCount, Registers, Convergence, Operand} {
+	for _, kind := range []Kind{Deadlock, Livelock, Race, Uninitialised, OutOfBounds, Misaligned, WgmmaOrder, InFlight, Barrier, TxCount, Registers, Convergence, Operand, Dependency} {
 		if !strings.Contains(string(text), "| "+string(kind)+" |") {
 			t.Errorf("%s does not explain %q", document, kind)
 		}
@@ -213,7 +223,7 @@ func TestInstructionsDocument(t *testing.T) {
 }
 
 // synchronizing are the instructions that order, and waits for what they order.
-var synchronizing = regexp.MustCompile(`\b(bar\.|barrier\.|mbarrier\.|fence\.|wgmma\.(fence|commit|wait)|cp\.async\.(commit|wait|bulk\.commit|bulk\.wait)|setmaxnreg|bra WAIT)`)
+var synchronizing = regexp.MustCompile(`\b(bar\.|barrier\.|mbarrier\.|fence\.|wgmma\.(fence|commit|wait)|cp\.async\.(commit|wait|bulk\.commit|bulk\.wait)|setmaxnreg|griddepcontrol\.wait|bra WAIT)`)
 
 // harmless are the synchronizing lines that can go from a test kernel without a fault, and why.
 var harmless = map[string]string{

@@ -177,6 +177,37 @@ func runAxpb(t testing.TB, m *Module, seed uint64) (float64, error) {
 	return relError(widen(y), want), nil
 }
 
+// runChain does three launches, of which the last two depend on the one ahead: y from x, z from the weights, and x
+// from y and z. Nothing comes from the one ahead alone: the last reads what the first has written, and
+// writes what it has read.
+func runChain(t testing.TB, m *Module, seed uint64) (float64, error) {
+	const n = 96
+	h := newHost(t, seed)
+	x, w, r, want := make([]float32, n), make([]float32, 32), make([]float32, n), make([]float64, n)
+	for i := range w {
+		w[i] = float32(i) - 16
+	}
+	for i := range x {
+		x[i], r[i] = float32(i)/8, float32(3*i)
+		a := float64(w[i%32])
+		want[i] = a*(a*float64(x[i])+float64(r[i])) + a
+	}
+	px, pw, pr, py, pz := h.upload(x), h.upload(w), h.upload(r), h.alloc(4*n), h.alloc(4*n)
+	rows, side := m.Kernel("rows"), m.Kernel("side")
+	c := Config{Grid: [3]int{4}, Block: [3]int{64}, Dependent: true}
+	if err := h.launch(rows, c, px, pw, pr, py, uint32(n)); err != nil {
+		return 0, err
+	}
+	if err := h.launch(side, Config{Grid: [3]int{3}, Block: [3]int{32}, Dependent: true}, pw, pz); err != nil {
+		return 0, err
+	}
+	if err := h.launch(rows, c, py, pw, pz, px, uint32(n)); err != nil {
+		return 0, err
+	}
+	h.download(px, x)
+	return relError(widen(x), want), nil
+}
+
 // testKernel is a known-good kernel of testdata.
 type testKernel struct {
 	file string
@@ -197,6 +228,8 @@ var testKernels = []testKernel{
 	{"exchange.ptx", runExchange, 1.0 / 256},
 	// Exact.
 	{"axpb.ptx", runAxpb, 0},
+	// Exact: multiples of 1/8 below 2^21.
+	{"chain.ptx", runChain, 0},
 }
 
 func TestKernels(t *testing.T) {

@@ -140,6 +140,8 @@ func TestInitTokenizer(t *testing.T) {
 	}
 	_, err = bertc(t, "", "init", "--config", small, "--tokenizer", tok, "--out", out+"2")
 	sentence(t, err, "4608", "100", tok)
+	_, err = bertc(t, "", "init", "--config", small, "--tokenizer", tiny+"/model.safetensors", "--out", out+"2")
+	sentence(t, err, tiny+"/model.safetensors")
 	if _, err := os.Stat(out + "2"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory is left behind: %v", err)
 	}

@@ -46,8 +46,6 @@ func OpenTask(dir string, task bert.Task) (*Model, error) {
 	image, err := hf.Load(filepath.Join(dir, "tokenizer.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
-	} else if err != nil && !errors.As(err, new(*fs.PathError)) {
-		err = fmt.Errorf("%s: %w", dir, err)
 	}
 	m, err := newModel(filepath.Base(abs), c, task, image, err)
 	if err != nil {

@@ -37,7 +37,8 @@ func Load(path string) (image []byte, err error) {
 	}
 	var configs []namedFile
 	for _, name := range []string{configName, specialName} {
-		data, err := read(filepath.Join(filepath.Dir(path), name))
+		name = filepath.Join(filepath.Dir(path), name)
+		data, err := read(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -46,7 +47,7 @@ func Load(path string) (image []byte, err error) {
 		}
 		configs = append(configs, namedFile{name, data})
 	}
-	return build(data, configs)
+	return build(namedFile{path, data}, configs)
 }
 
 // Parse is Load for files in memory. tokenizerConfigJSON is the content of
@@ -57,10 +58,10 @@ func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (image []byte, err error) 
 	if tokenizerConfigJSON != nil {
 		configs = append(configs, namedFile{configName, tokenizerConfigJSON})
 	}
-	return build(tokenizerJSON, configs)
+	return build(namedFile{tokenizerName, tokenizerJSON}, configs)
 }
 
-// A namedFile is a file that names the roles of special tokens.
+// A namedFile is a file as errors name it.
 type namedFile struct {
 	name string
 	data []byte
@@ -94,15 +95,15 @@ type builder struct {
 	image tokenizer.Image
 	texts []string         // of all tokens, by id
 	ids   map[string]int32 // of all tokens
-	roles []namedFile
+	roles []namedFile      // where they are named
 
 	startOrSpace bool // the normalizer has a Replace of textStartOrSpace
 }
 
-func build(data []byte, configs []namedFile) ([]byte, error) {
+func build(tok namedFile, configs []namedFile) ([]byte, error) {
 	b := &builder{ids: map[string]int32{}, roles: configs}
-	if err := b.read(data); err != nil {
-		return nil, fmt.Errorf("%s: %w", tokenizerName, err)
+	if err := b.read(tok.data); err != nil {
+		return nil, fmt.Errorf("%s: %w", tok.name, err)
 	}
 	if err := b.setRoles(); err != nil {
 		return nil, err

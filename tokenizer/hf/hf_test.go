@@ -278,7 +278,16 @@ func TestLoad(t *testing.T) {
 	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("without the file: error %v", err)
 	}
+	write("tokenizer.json", "{")
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), path+": ") {
+		t.Errorf("not JSON: error %v", err)
+	}
 	write("tokenizer.json", base)
+	write("special_tokens_map.json", "{")
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "special_tokens_map.json")+": ") {
+		t.Errorf("the roles are not JSON: error %v", err)
+	}
+	os.Remove(filepath.Join(dir, "special_tokens_map.json"))
 	image, err := Load(path)
 	tok := open(t, image, err)
 	if id, ok := tok.MaskID(); !ok || id != 5 {

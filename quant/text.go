@@ -128,13 +128,15 @@ func Parse(r io.Reader) (*Config, error) {
 		case smoothKey, shiftKey:
 			err = c.parseVector(key, rest)
 		default:
-			err = fmt.Errorf("%q is not model, note, matmul, %s or %s", key, smoothKey, shiftKey)
+			err = fmt.Errorf("%.40q is not model, note, matmul, %s or %s", key, smoothKey, shiftKey)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%d: %w", n, err)
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%d: the line is longer than %d bytes", n+1, maxLine)
+	} else if err != nil {
 		return nil, fmt.Errorf("%d: %w", n+1, err)
 	}
 	return c, nil
@@ -156,13 +158,13 @@ func (c *Config) parseMatmul(text string) error {
 		l.Precision = ""
 	case Int8, BF16:
 	default:
-		return fmt.Errorf("matmul %s: precision %q is not %s, %s or %s", name, precision, Int8, BF16, unset)
+		return fmt.Errorf("matmul %s: precision %.40q is not %s, %s or %s", name, precision, Int8, BF16, unset)
 	}
 	if e, ok := strings.CutPrefix(rest, "error="); ok {
 		e, rest, _ = strings.Cut(e, " ")
 		var err error
 		if l.Error, err = strconv.ParseFloat(e, 64); err != nil || !(l.Error >= 0) || math.IsInf(l.Error, 1) {
-			return fmt.Errorf("matmul %s: error %q is not a number of 0 or more", name, e)
+			return fmt.Errorf("matmul %s: error %.40q is not a number of 0 or more", name, e)
 		}
 	}
 	l.Reason = strings.TrimSpace(rest)
@@ -191,7 +193,7 @@ func (c *Config) parseVector(key, text string) error {
 	for i, f := range fields[1:] {
 		x, err := strconv.ParseFloat(f, 32)
 		if err != nil || !legal(float32(x)) {
-			return fmt.Errorf("matmul %s: number %d of %s is %q, not %s", name, i, key, f, what)
+			return fmt.Errorf("matmul %s: number %d of %s is %.40q, not %s", name, i, key, f, what)
 		}
 		*to = append(*to, float32(x))
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // ReadCalibration reads what says how the matmuls of m are quantised into m.Quant. A file of a
-// model of other sizes or with other matmuls is an error.
+// model of other sizes or with other matmuls is an error, and one of no matmul.
 func (m *Model) ReadCalibration(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -24,6 +24,9 @@ func (m *Model) ReadCalibration(file string) error {
 	}
 	if size := m.Size(); c.Model != "" && c.Model != size {
 		return fmt.Errorf("%s: it is of a model with %s; %s has %s", file, c.Model, m.Name, size)
+	}
+	if len(c.Linears) == 0 {
+		return fmt.Errorf("%s: it has no line of a matmul: it is no file of bertc calibrate", file)
 	}
 	before := m.Quant
 	m.Quant = c

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -65,7 +66,9 @@ func ReadTexts(m *pipeline.Model, file string, maskEvery int) ([]Text, error) {
 		}
 		texts = append(texts, t)
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%s:%d: the line is longer than %d bytes", file, n+1, maxText)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", file, n+1, err)
 	}
 	if len(texts) == 0 {

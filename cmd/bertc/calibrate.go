@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/spf13/cobra"
 
@@ -40,8 +41,11 @@ small an error; then nothing is written.`,
 			if text == "" {
 				return fmt.Errorf("--text is missing: name a file with a text on each line")
 			}
-			if !(most > 0) {
-				return fmt.Errorf("--error %g: must be more than 0", most)
+			if !(most > 0) || math.IsInf(most, 1) {
+				return fmt.Errorf("--error %g: must be a finite number above 0", most)
+			}
+			if err := checkOut("--out", out); err != nil {
+				return err
 			}
 			m, _, err := mo.open(c)
 			if err != nil {
@@ -56,9 +60,9 @@ small an error; then nothing is written.`,
 			defer bars.done()
 			config, r, err := calibrate.Run(c.Context(), calibrate.Options{
 				Model: m, Texts: texts, MaxError: most, Progress: bars.set,
-				Compile: func(ctx context.Context, math ir.DType, dir string) error {
+				Compile: func(ctx context.Context, dtype ir.DType, dir string) error {
 					bars.done()
-					return compileInto(ctx, m, math, dir, c.ErrOrStderr())
+					return compileInto(ctx, m, dtype, dir, c.ErrOrStderr())
 				},
 			})
 			bars.done()

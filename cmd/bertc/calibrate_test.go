@@ -7,7 +7,10 @@ import (
 	"testing"
 )
 
-const tinyModel = "../../models/tiny"
+const (
+	tinyModel      = "../../models/tiny"
+	sentimentModel = "../../models/sentiment"
+)
 
 // TestCalibrate goes from text to a package: calibrate, compile, verify.
 func TestCalibrate(t *testing.T) {
@@ -52,11 +55,36 @@ func TestCalibrationErrors(t *testing.T) {
 	compile := func(dtype, file string) []string {
 		return []string{"compile", "--model", tinyModel, "--dtype", dtype, "--calibration", file, "--out", filepath.Join(dir, "out")}
 	}
+	verify := func(args ...string) func(string) []string {
+		return func(f string) []string {
+			return append([]string{"verify", "--model", tinyModel, "--text", f}, args...)
+		}
+	}
+	pkg, err := tinyPackage()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		file string
 		args func(file string) []string
 		want []string
 	}{
+		{"", func(f string) []string { return compile("int8", f) }, []string{"file", "no line of a matmul"}},
+		{"note a", func(f string) []string { return compile("int8", f) }, []string{"file", "no line of a matmul"}},
+		{"matmul x int8\nnote " + strings.Repeat("a", 3<<20), func(f string) []string { return compile("int8", f) }, []string{"file:2:", "longer than 2097152 bytes"}},
+		{strings.Repeat("\x00{", 1000), func(f string) []string { return compile("int8", f) }, []string{"file:1:", "matmul"}},
+		{"", func(f string) []string { return []string{"fill-mask", "--package", pkg, "--calibration", f, "x"} }, []string{"--calibration", "file", "--model"}},
+		{"a\n" + strings.Repeat("a", 3<<20), verify(), []string{"file:2:", "longer than 1048576 bytes"}},
+		{"a", verify("--max-error", "NaN"), []string{"--max-error NaN"}},
+		{"a", verify("--max-error", "-1"), []string{"--max-error -1"}},
+		{"a", verify("--max-error", "inf"), []string{"--max-error +Inf"}},
+		{"a", verify("--calibration", "x", "--b", "bf16"), []string{"--calibration x", "int8", "--a", "--b"}},
+		{"a", func(f string) []string {
+			return []string{"verify", "--model", sentimentModel, "--text", f, "--a", "bf16", "--b", pkg}
+		}, []string{pkg, "sentiment"}},
+		{"a\nb", func(f string) []string {
+			return []string{"calibrate", "--model", tinyModel, "--text", f, "--error", "inf"}
+		}, []string{"--error +Inf"}},
 		{"", func(f string) []string { return compile("bf16", f) }, []string{"--calibration", "int8", "bf16"}},
 		{"", func(f string) []string { return compile("int8", f+"s") }, []string{"files"}},
 		{"matmul x int4", func(f string) []string { return compile("int8", f) }, []string{"file:1:", "int4"}},

@@ -24,7 +24,7 @@ func explainCommand() *cobra.Command {
 	var kernels, svg string
 	var steps, noCeiling bool
 	c := &cobra.Command{
-		Use:   "explain --package DIR",
+		Use:   "explain --model DIR|--package DIR",
 		Short: "Show what each kernel does, how, why, and how near the machine's limit",
 		Long: `Print for every kernel of a package: what it computes, the plan and where the plan
 is from, the operations and weight bytes of a step, and what one call of a sequence
@@ -44,6 +44,9 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 			}
 			if svg != "" && noCeiling {
 				return fmt.Errorf("--svg %q: the plot needs the ceilings, which --no-ceiling leaves out", svg)
+			}
+			if err := checkOut("--svg", svg); err != nil {
+				return err
 			}
 			threads := bench.Threads(bo.Threads)
 			var m bench.Machine

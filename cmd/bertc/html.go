@@ -27,6 +27,9 @@ each pass.`,
 			if out == "" {
 				return fmt.Errorf("-o is missing: name the file to write")
 			}
+			if err := checkOut("-o", out); err != nil {
+				return err
+			}
 			m, stages, p, err := o.stages(c)
 			if err != nil {
 				return err
@@ -40,6 +43,17 @@ each pass.`,
 	o.flags(c)
 	c.Flags().StringVarP(&out, "out", "o", "", "file to write")
 	return c
+}
+
+// checkOut reports before the work why the file that a flag names cannot be written; "" is no file.
+func checkOut(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := staging.CheckFile(path); err != nil {
+		return fmt.Errorf("%s %w", flag, err)
+	}
+	return nil
 }
 
 // writeFile writes a file through a buffer, completely or not at all.

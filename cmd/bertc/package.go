@@ -38,11 +38,10 @@ func (o *packageOptions) check() error {
 	if (o.model == "") == (o.dir == "") {
 		return fmt.Errorf("name either --model (a checkpoint) or --package (a generated package)")
 	}
-	if o.dir != "" && o.task != "" {
-		return fmt.Errorf("--task %q: the head of a generated package is fixed, use --model", o.task)
-	}
-	if o.dir != "" && o.dtype != "" {
-		return fmt.Errorf("--dtype %q: the numerics of a generated package are fixed, use --model", o.dtype)
+	for _, f := range []struct{ flag, value, part string }{{"task", o.task, "head"}, {"dtype", o.dtype, "numerics"}, {"calibration", o.calibration, "numerics"}} {
+		if o.dir != "" && f.value != "" {
+			return fmt.Errorf("--%s %q: a generated package has its %s, use --model", f.flag, f.value, f.part)
+		}
 	}
 	return nil
 }

@@ -49,6 +49,9 @@ tokens; rows of those are zero.`,
 			if err := r.check(); err != nil {
 				return err
 			}
+			if err := checkOut("--out", r.out); err != nil {
+				return err
+			}
 			if len(args) == 1 {
 				if c.Flags().Changed("outputs") {
 					return fmt.Errorf("--outputs is for token ids: run it without a task")

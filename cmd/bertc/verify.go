@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +56,12 @@ states exceeds --max-error.`,
 			if every < 0 {
 				return fmt.Errorf("--mask-every %d: must be 0 or more", every)
 			}
+			if !(most >= 0) || math.IsInf(most, 1) {
+				return fmt.Errorf("--max-error %g: must be a finite number, 0 or more", most)
+			}
+			if mo.calibration != "" && a != "int8" && b != "int8" {
+				return fmt.Errorf("--calibration %s: is for a model that is compiled with int8, which neither --a nor --b is", mo.calibration)
+			}
 			m, err := mo.open8(c)
 			if err != nil {
 				return err
@@ -69,11 +77,20 @@ states exceeds --max-error.`,
 			}
 			defer os.RemoveAll(tmp)
 			o := verify.Options{Model: m, Texts: texts}
-			if o.A, err = side(c.Context(), m, a, filepath.Join(tmp, "a"), c.ErrOrStderr()); err != nil {
-				return err
+			var dtypes [2]ir.DType
+			sides := []*verify.Side{&o.A, &o.B}
+			for i, name := range []string{a, b} {
+				if *sides[i], dtypes[i], err = side(c.Context(), m, name, filepath.Join(tmp, strconv.Itoa(i))); err != nil {
+					return err
+				}
 			}
-			if o.B, err = side(c.Context(), m, b, filepath.Join(tmp, "b"), c.ErrOrStderr()); err != nil {
-				return err
+			for i, dtype := range dtypes {
+				if dtype == 0 {
+					continue
+				}
+				if err := compileInto(c.Context(), m, dtype, sides[i].Dir, c.ErrOrStderr()); err != nil {
+					return err
+				}
 			}
 			bar := newJobBar(c.ErrOrStderr(), "texts", int64(len(texts)))
 			defer bar.done()
@@ -116,17 +133,17 @@ func (o modelOptions) open8(c *cobra.Command) (*pipeline.Model, error) {
 	return m, err
 }
 
-// side returns the package in the directory name, or one that is compiled into dir when name is a
-// dtype.
-func side(ctx context.Context, m *pipeline.Model, name, dir string, stderr io.Writer) (verify.Side, error) {
-	math, err := (&modelOptions{dtype: name}).math()
-	if err != nil || name == "" {
-		if _, err := os.Stat(filepath.Join(name, pipeline.ManifestFile)); err != nil {
-			return verify.Side{}, fmt.Errorf("%q is neither f32, bf16 or int8 nor the directory of a generated package", name)
-		}
-		return verify.Side{Name: name, Dir: name}, nil
+// side is what --a or --b names: a dtype that the model is to be compiled with, into dir; or the
+// directory of a package of the model, and then the dtype is 0.
+func side(ctx context.Context, m *pipeline.Model, name, dir string) (verify.Side, ir.DType, error) {
+	dtype, err := (&modelOptions{dtype: name}).math()
+	if err == nil && name != "" {
+		return verify.Side{Name: name, Dir: dir}, dtype, nil
 	}
-	return verify.Side{Name: name, Dir: dir}, compileInto(ctx, m, math, dir, stderr)
+	if _, err := os.Stat(filepath.Join(name, pipeline.ManifestFile)); err != nil {
+		return verify.Side{}, 0, fmt.Errorf("%q is neither f32, bf16 or int8 nor the directory of a generated package", name)
+	}
+	return verify.Side{Name: name, Dir: name}, 0, m.CheckPackage(ctx, name)
 }
 
 // compileInto compiles a package for this machine alone, with a bar.

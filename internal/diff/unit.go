@@ -33,7 +33,7 @@ type unit struct {
 func open(ctx context.Context, o Options, dir string) (*unit, error) {
 	u := &unit{math: o.Math, args: map[string][]program.Arg{}}
 	if o.Package != "" {
-		return u, u.read(o, dir)
+		return u, u.read(ctx, o, dir)
 	}
 	if u.math == 0 {
 		u.math = o.Model.DType()
@@ -62,7 +62,7 @@ func gpu(name string) bool {
 const planFile = "plan.txt"
 
 // read compiles the model as the package was and checks that the program is the same.
-func (u *unit) read(o Options, dir string) error {
+func (u *unit) read(ctx context.Context, o Options, dir string) error {
 	file := filepath.Join(dir, planFile)
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -103,7 +103,7 @@ func (u *unit) read(o Options, dir string) error {
 	if line := difference(text, []byte(u.program.String())); line > 0 {
 		return fmt.Errorf("%s:%d: the package was not compiled from model %s by this version of bertc", file, line, o.Model.Name)
 	}
-	return nil
+	return o.Model.CheckPackage(ctx, dir)
 }
 
 // difference returns the first line, from 1, in which two texts differ, 0 for none.

@@ -203,17 +203,7 @@ func (d *Driver) start(ctx context.Context, exe string, o DriverOptions) (err er
 }
 
 // Program returns the program of the package, from its plan.txt.
-func (d *Driver) Program() (*program.Program, error) {
-	text, err := os.ReadFile(filepath.Join(d.dir, planFile))
-	if err != nil {
-		return nil, err
-	}
-	p, err := program.Parse(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(d.dir, planFile), err)
-	}
-	return p, program.Verify(p)
-}
+func (d *Driver) Program() (*program.Program, error) { return readProgram(d.dir) }
 
 // Manifest returns the manifest of the package: its files, and the table of its weights.
 func (d *Driver) Manifest() ([]byte, error) { return os.ReadFile(filepath.Join(d.dir, ManifestFile)) }

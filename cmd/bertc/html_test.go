@@ -1,0 +1,26 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// TestOutputFiles: a file that cannot be written is named before any work: before the model is opened.
+func TestOutputFiles(t *testing.T) {
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "missing", "file")
+	for _, c := range [][]string{
+		{"calibrate", "--text", "x", "--out"},
+		{"explain", "--svg"},
+		{"diff", "--in", "x", "--extract"},
+		{"run", "embed", "--out"},
+		{"run", "--in", "x", "--out"},
+		{"html", "-o"},
+	} {
+		for path, why := range map[string]string{missing: "no such file or directory", dir: "is a directory", "/dev/null": "is not a regular file"} {
+			_, err := bertc(t, "", append(c, path, "--model", "nowhere")...)
+			sentence(t, err, c[len(c)-1]+" "+path+": "+why)
+		}
+	}
+	nothingIn(t, dir)
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bertc/bertc/codegen/ptx/emu"
 	"github.com/bertc/bertc/internal/num"
+	"github.com/bertc/bertc/internal/staging"
 )
 
 func ptxCommand() *cobra.Command {
@@ -346,8 +347,8 @@ func ptxMemory(dev *emu.Device, spec string, param int) (b ptxBuffer, err error)
 			return b, fmt.Errorf("want out:FILE:BYTES")
 		}
 		b.file = rest[:i]
-		if info, err := os.Stat(b.file); err == nil && info.IsDir() {
-			return b, fmt.Errorf("%s is a directory", b.file)
+		if err = staging.CheckFile(b.file); err != nil {
+			return b, err
 		}
 		if size, err = strconv.Atoi(rest[i+1:]); err != nil {
 			return b, fmt.Errorf("%q is not a number of bytes", rest[i+1:])

@@ -89,7 +89,7 @@ func TestPTXRunFiles(t *testing.T) {
 			"--param", "out:"+filepath.Join(dir, "x.bin")+":800", "--param", "out:"+second+":800", "--param", "f32=2", "--param", "f32=1", "--param", "u32=0")
 		return err
 	}
-	sentence(t, run(filepath.Join(dir, "nowhere", "y.bin")), "nowhere")
+	sentence(t, run(filepath.Join(dir, "nowhere", "y.bin")), "parameter 2", "nowhere")
 	sentence(t, run(dir), "parameter 2", dir, "directory")
 	nothingIn(t, dir)
 	small := t.TempDir()

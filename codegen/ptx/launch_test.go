@@ -18,6 +18,7 @@ type bench struct {
 	dev    *emu.Device
 	sms    int
 	values map[binding]any // uint64, uint32, or matrix for tensor maps
+	sizes  map[uint64]int  // of what alloc returned
 }
 
 type binding struct {
@@ -32,7 +33,7 @@ type matrix struct {
 }
 
 func newBench(t *testing.T, seed uint64, sms int) *bench {
-	return &bench{t, emu.New(emu.Options{Seed: seed, SMs: sms}), sms, map[binding]any{}}
+	return &bench{t, emu.New(emu.Options{Seed: seed, SMs: sms}), sms, map[binding]any{}, map[uint64]int{}}
 }
 
 // alloc returns new memory with that content; nil bytes are left undefined.
@@ -45,6 +46,7 @@ func (b *bench) alloc(size int, content []byte) uint64 {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.sizes[p] = size
 	return p
 }
 

@@ -3,7 +3,6 @@ package ptx
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/bertc/bertc/codegen/codegentest"
@@ -90,29 +89,5 @@ func TestWgmmaModel(t *testing.T) {
 			compareGemm(t, "few rows", k, data, few)
 			same(t, "the tile of many rows", runGemm(t, u, m, data, len(u.Kernel.Variants)-1, 2), few)
 		})
-	}
-}
-
-// TestDependent: launches that may begin before the one ahead has ended wait for it, the thread that
-// copies and the consumers; the emulator runs one launch at a time and would not miss it.
-func TestDependent(t *testing.T) {
-	for _, s := range []kernel.Spec{wgmmaSpec(1536, 1536, "", "bias+residual", ir.BF16, ir.F32), flashSpec(24, 1)} {
-		plan, _ := kernel.Choose(s, TargetName)
-		u, err := Emit("k", kernel.Kernel{Spec: s, Plan: plan})
-		if err != nil {
-			t.Fatal(err)
-		}
-		entries := 0
-		for _, v := range u.Kernel.Variants {
-			for _, l := range v.Launches {
-				entries++
-				if !l.Dependent {
-					t.Errorf("%s waits for the launch ahead to end", l.Entry)
-				}
-			}
-		}
-		if n := strings.Count(u.PTX, "griddepcontrol.wait;"); n != 2*entries {
-			t.Errorf("%s: %d waits for the launch ahead in %d entries, want 2 in each", s, n, entries)
-		}
 	}
 }

@@ -59,7 +59,7 @@ func Fingerprint(open func() (cuda.Driver, error)) string {
 	}
 	defer d.Close()
 	i := d.Info()
-	return fmt.Sprintf("NVIDIA sm_%d%d-%s-%d-%d.%d", i.Major, i.Minor, i.Name, i.SMs, i.Driver/1000, i.Driver%1000/10)
+	return fmt.Sprintf("NVIDIA sm_%d%d-%s-%d-%s", i.Major, i.Minor, i.Name, i.SMs, i.CUDA())
 }
 
 // batch is equal sequences: what one of them gives, each of them must give.

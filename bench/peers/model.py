@@ -2,10 +2,10 @@
 import hashlib
 import json
 import pathlib
+import re
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import nn
 
 # What this encoder and the ONNX graph know how to compute.
@@ -16,21 +16,26 @@ class Checkpoint:
     """config.json and the tensors of a model directory, by their names without "bert."."""
 
     def __init__(self, directory):
+        from safetensors import safe_open   # not needed without a checkpoint
+
         self.dir = pathlib.Path(directory)
-        self.config = json.loads((self.dir / "config.json").read_text())
+        self.configure(json.loads((self.dir / "config.json").read_text()))
+        self.shards = {}
+        for path in sorted(self.dir.glob("*.safetensors")):
+            shard = safe_open(path, "pt")
+            self.shards.update((name.removeprefix("bert."), (shard, name)) for name in shard.keys())
+
+    def configure(self, config):
+        self.config = config
         for field, value in SUPPORTED.items():
-            if self.config.get(field, value) != value:
-                raise SystemExit(f"{directory}/config.json: {field} is {self.config[field]!r}, the peers' model knows only {value!r}")
+            if config.get(field, value) != value:
+                raise SystemExit(f"config.json: {field} is {config[field]!r}, the peers' model knows only {value!r}")
         self.heads = self.config["num_attention_heads"]
         self.kv_heads = self.config["num_key_value_heads"]
         self.hidden = self.config["hidden_size"]
         self.head_dim = self.hidden // self.heads
         self.layers = self.config["num_hidden_layers"]
         self.eps = self.config["layer_norm_eps"]
-        self.shards = {}
-        for path in sorted(self.dir.glob("*.safetensors")):
-            shard = safe_open(path, "pt")
-            self.shards.update((name.removeprefix("bert."), (shard, name)) for name in shard.keys())
 
     def __contains__(self, name):
         return name in self.shards
@@ -51,6 +56,38 @@ class Checkpoint:
         """Names converted models: another checkpoint, or the same one written again, has another."""
         files = [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(self.dir.glob("*.safetensors"))]
         return hashlib.sha256("\n".join([json.dumps(self.config), *files]).encode()).hexdigest()[:12]
+
+
+class Random(Checkpoint):
+    """Random numbers in the place of a checkpoint: the speed does not depend on them."""
+
+    def __init__(self, config, device):
+        self.configure(config)
+        self.device = device
+        hidden, inner, kv = self.hidden, config["intermediate_size"], self.kv_heads * self.head_dim
+        self.shapes = {
+            "embeddings.word_embeddings": (config["vocab_size"], hidden), "attention.ln": (hidden,), "ln": (hidden,), "encoder.ln": (hidden,),
+            "attention.self.query": (hidden, hidden), "attention.self.key": (kv, hidden), "attention.self.value": (kv, hidden),
+            "attention.output.dense": (hidden, hidden), "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner),
+        }
+
+    def __contains__(self, name):
+        return not name.endswith(".bias") or self.config["mlp_bias" if ".mlp." in name else "attention_bias"]
+
+    def tensor(self, name):
+        path, kind = re.sub(r"encoder\.layer\.\d+\.", "", name).rsplit(".", 1)
+        shape = self.shapes[path]
+        if kind == "weight" and len(shape) == 1:
+            return torch.ones(shape, device=self.device)
+        return 0.05 * torch.randn(shape[:1] if kind == "bias" else shape, device=self.device)
+
+
+def compiled(encoder):
+    """The encoder through inductor with frozen weights, compiled for each shape."""
+    from torch import _dynamo, _inductor
+    _inductor.config.freezing = True
+    _dynamo.config.recompile_limit = 64
+    return torch.compile(encoder, dynamic=False, fullgraph=True)
 
 
 def linear(ckpt, name, dtype):

@@ -37,7 +37,7 @@ class Peer:
 
 
 class Torch(Peer):
-    """Eager, or compiled by inductor with frozen weights, once for each shape."""
+    """Eager, or compiled."""
 
     def __init__(self, *args, dtype, compiled=False):
         super().__init__(*args)
@@ -47,10 +47,7 @@ class Torch(Peer):
         torch.set_num_threads(self.threads)
         self.encoder = model.Encoder(self.ckpt, self.dtype).eval()
         if self.compiled:
-            from torch import _dynamo, _inductor
-            _inductor.config.freezing = True
-            _dynamo.config.recompile_limit = 64
-            self.encoder = torch.compile(self.encoder, dynamic=False, fullgraph=True)
+            self.encoder = model.compiled(self.encoder)
 
     def run(self, ids, mask):
         bias = None

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,7 +14,7 @@ import (
 )
 
 func ptxCheckCommand() *cobra.Command {
-	var device string
+	var device, asJSON string
 	var layers int
 	c := &cobra.Command{
 		Use:   "check [--device cuda|emulator]",
@@ -25,7 +27,7 @@ fails when something differs.
 
 The program must be built for it: make h100 makes .tools/bin/bertc-h100. The
 emulator does all but the full size, anywhere.`,
-		Example: `  make h100 && scp .tools/bin/bertc-h100 gpu: && ssh gpu ./bertc-h100 ptx check`,
+		Example: `  make h100 && scp .tools/bin/bertc-h100 gpu: && ssh gpu ./bertc-h100 ptx check --json ours.json`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if layers < 0 {
@@ -43,14 +45,33 @@ emulator does all but the full size, anywhere.`,
 			default:
 				return fmt.Errorf("--device %q: unknown (known: cuda, %s)", device, pipeline.DeviceEmulator)
 			}
-			failed, err := gpucheck.Run(c.Context(), c.OutOrStdout(), o)
-			if err == nil && failed > 0 {
-				err = fmt.Errorf("%d of the checks failed", failed)
+			check := func() (*gpucheck.Report, error) {
+				report, err := gpucheck.Run(c.Context(), c.OutOrStdout(), o)
+				if failed := report.Failed(); err == nil && failed > 0 {
+					err = fmt.Errorf("%d of the checks failed", failed)
+				}
+				return report, err
+			}
+			if asJSON == "" {
+				_, err := check()
+				return err
+			}
+			var wrong error
+			err := writeFile(asJSON, func(w *bufio.Writer) error { // before minutes of checks it is known to be writable
+				var report *gpucheck.Report
+				report, wrong = check()
+				e := json.NewEncoder(w)
+				e.SetIndent("", " ")
+				return e.Encode(report)
+			})
+			if wrong != nil {
+				return wrong
 			}
 			return err
 		},
 	}
 	c.Flags().StringVar(&device, "device", "cuda", "the device: cuda or "+pipeline.DeviceEmulator)
 	c.Flags().IntVar(&layers, "layers", 48, "layers of the full size that is timed; 0 leaves it out")
+	c.Flags().StringVar(&asJSON, "json", "", "write what was found to this file too, also when a check fails")
 	return c
 }

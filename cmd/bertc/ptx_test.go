@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/bertc/bertc/internal/filetest"
+	"github.com/bertc/bertc/internal/gpucheck"
+	"github.com/bertc/bertc/internal/pipeline"
 )
 
 const ptxKernels = "../../codegen/ptx/emu/testdata/"
@@ -113,6 +116,25 @@ func TestPTXRunFiles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestPTXCheckJSON: the file is there also where the check fails, and one that cannot be written is an
+// error before the check.
+func TestPTXCheckJSON(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "ours.json")
+	t.Setenv("CUDA_VISIBLE_DEVICES", "") // also where there is one
+	_, err := bertc(t, "", "ptx", "check", "--json", out)
+	sentence(t, err, "GPU")
+	var report gpucheck.Report
+	text, err := os.ReadFile(out)
+	if err == nil {
+		err = json.Unmarshal(text, &report)
+	}
+	if err != nil || report.Version != pipeline.Version() {
+		t.Errorf("it wrote %s, %v", text, err)
+	}
+	_, err = bertc(t, "", "ptx", "check", "--json", filepath.Join(t.TempDir(), "nowhere", "ours.json"))
+	sentence(t, err, "nowhere")
 }
 
 // TestPTXDocs runs the examples of the document.

@@ -42,43 +42,50 @@ type Options struct {
 type checker struct {
 	Options
 	w      io.Writer
-	failed int
+	report Report
 }
 
-// Run checks the device and writes a line for each result. failed is how many are wrong.
-func Run(ctx context.Context, w io.Writer, o Options) (failed int, err error) {
+// Run checks the device and writes a line for each result. After an error the report is of what ran
+// before it.
+func Run(ctx context.Context, w io.Writer, o Options) (*Report, error) {
+	c := &checker{Options: o, w: w, report: Report{Version: pipeline.Version()}}
+	return &c.report, c.run(ctx)
+}
+
+func (c *checker) run(ctx context.Context) error {
 	work, err := os.MkdirTemp("", "bertc-check-*")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer os.RemoveAll(work)
-	c := &checker{Options: o, w: w}
 	if err := c.device(); err != nil {
-		return 0, err
+		return err
 	}
 	for _, cfg := range small {
 		m, err := compile(ctx, work, cfg)
-		if err != nil {
-			return c.failed, fmt.Errorf("%s: %w", cfg.name, err)
+		if err == nil {
+			err = c.model(ctx, cfg.name, m)
+			m.Close()
 		}
-		err = c.model(ctx, cfg.name, m)
-		m.Close()
 		if err != nil {
-			return c.failed, fmt.Errorf("%s: %w", cfg.name, err)
+			return fmt.Errorf("%s: %w", cfg.name, err)
 		}
 	}
-	if o.Layers == 0 {
-		return c.failed, nil
+	if c.Layers == 0 {
+		return nil
 	}
 	m, err := compile(ctx, work, full(2, 8192))
 	if err == nil {
 		err = c.fullSize(ctx, m, 1, 3, 7, 15)
 		m.Close()
 	}
-	if err != nil {
-		return c.failed, fmt.Errorf("full size: %w", err)
+	if err == nil {
+		err = c.fullTimes(ctx, work)
 	}
-	return c.failed, c.fullTimes(ctx, work)
+	if err != nil {
+		return fmt.Errorf("full size: %w", err)
+	}
+	return nil
 }
 
 // device says what the device is, and asks it the questions that all kernels rely on.
@@ -89,6 +96,7 @@ func (c *checker) device() error {
 	}
 	defer d.Close()
 	i := d.Info()
+	c.report.Device, c.report.SMs, c.report.Driver = i.Name, i.SMs, i.CUDA()
 	fmt.Fprintf(c.w, "%s, compute capability %d.%d, %d multiprocessors, %.0f GiB\n\n", i.Name, i.Major, i.Minor, i.SMs, float64(i.Memory)/(1<<30))
 	probes := ptx.Probes()
 	found, err := ptx.RunProbes(d, probes)
@@ -111,9 +119,10 @@ func (c *checker) say(ok bool, model, what, format string, args ...any) {
 	verdict := "ok"
 	if !ok {
 		verdict = "FAILED"
-		c.failed++
 	}
-	fmt.Fprintf(c.w, "%-6s  %-16s  %-34s  %s\n", verdict, model, what, fmt.Sprintf(format, args...))
+	found := fmt.Sprintf(format, args...)
+	c.report.Checks = append(c.report.Checks, Check{OK: ok, Model: model, What: what, Found: found})
+	fmt.Fprintf(c.w, "%-6s  %-16s  %-34s  %s\n", verdict, model, what, found)
 }
 
 // model checks one small model.

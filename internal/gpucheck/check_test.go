@@ -2,6 +2,10 @@ package gpucheck
 
 import (
 	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,13 +17,13 @@ import (
 // and every step has the same bits.
 func TestRun(t *testing.T) {
 	var out strings.Builder
-	failed, err := Run(context.Background(), &out, Options{
+	report, err := Run(context.Background(), &out, Options{
 		Open:     func() (cuda.Driver, error) { return emulator.Open(1, 4), nil },
 		Emulator: func() (cuda.Driver, error) { return emulator.Open(2, 3), nil },
 	})
 	t.Logf("\n%s", &out)
-	if err != nil || failed != 0 {
-		t.Errorf("%d failed, %v", failed, err)
+	if err != nil || report.Failed() != 0 || len(report.Checks) != 1+5*len(small) || report.Device == "" {
+		t.Errorf("%v, %+v", err, report)
 	}
 	if n := strings.Count(out.String(), "ok "); n != 1+5*len(small) {
 		t.Errorf("%d checks are fine, want %d", n, 1+5*len(small))
@@ -41,16 +45,56 @@ func TestFullSize(t *testing.T) {
 	if err := c.fullSize(context.Background(), m, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.times(m, [][2]int{{2, 20}}, 2); err != nil {
+	if err := c.times(context.Background(), m, [][2]int{{2, 20}, {1, 3}}, 2); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("\n%s", &out)
-	if c.failed != 0 || strings.Count(out.String(), "ok ") != 3 {
+	if c.report.Failed() != 0 || strings.Count(out.String(), "ok ") != 3 {
 		t.Error("the model is not the same as on the CPU")
 	}
 	for _, name := range []string{"2×20", "embed", "qkv", "attention", "attention_output", "gate_up", "down", "hidden"} {
 		if !strings.Contains(out.String(), " "+name+" ") {
 			t.Errorf("no time of %s", name)
 		}
+	}
+	t.Run("peers", func(t *testing.T) { peers(t, &c.report) })
+}
+
+// peers runs bench/h100/gpu_peers.py on the report, on the CPU, where there is PyTorch.
+func peers(t *testing.T, r *Report) {
+	dir := t.TempDir()
+	ours, out := filepath.Join(dir, "ours.json"), filepath.Join(dir, "out.json")
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ours, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if exec.Command("python3", "-c", "import torch").Run() != nil {
+		t.Skip("SKIP: gpu_peers.py is tested where there is python3 with PyTorch")
+	}
+	printed, err := exec.Command("python3", "../../bench/h100/gpu_peers.py", "--device", "cpu", "--repeats", "2", "--calls", "2", "--ours", ours, "--out", out).CombinedOutput()
+	t.Logf("%s", printed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"THESE ARE TIMES OF A CPU", "| gate_up, 2×20 |", "| attention, 1×3 |", "| all matmuls, 2×20 |", "600 TFLOP/s | NO |", "| reading the weights |", "| torch.compile |", "1.3× |"} {
+		if !strings.Contains(string(printed), want) {
+			t.Errorf("it does not print %q", want)
+		}
+	}
+	if _, err := exec.LookPath("g++"); err == nil && strings.Contains(string(printed), "not measured") {
+		t.Error("a part was not measured")
+	}
+	var found struct {
+		Rows []json.RawMessage `json:"rows"`
+		Ours Report            `json:"ours"`
+	}
+	if text, err = os.ReadFile(out); err == nil {
+		err = json.Unmarshal(text, &found)
+	}
+	if err != nil || len(found.Rows) != 4*2+1+2+1+2 || len(found.Ours.Times.Shapes) != 2 {
+		t.Errorf("it wrote %s, %v", text, err)
 	}
 }

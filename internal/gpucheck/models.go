@@ -67,6 +67,7 @@ func (c config) text() ([]byte, error) {
 type compiled struct {
 	*pipeline.Model
 	pipeline.Result
+	config []byte // config.json
 }
 
 // compile makes a model in a directory of its own below work.
@@ -97,7 +98,7 @@ func compile(ctx context.Context, work string, c config) (*compiled, error) {
 		m.Close()
 		return nil, err
 	}
-	return &compiled{m, r}, nil
+	return &compiled{m, r, text}, nil
 }
 
 // onDevice opens the model on a device.

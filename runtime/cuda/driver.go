@@ -1,5 +1,7 @@
 package cuda
 
+import "fmt"
+
 // This file owns the seam to the device: the CUDA driver behind the build tag cuda, or the
 // emulator.
 
@@ -64,6 +66,9 @@ type DeviceInfo struct {
 	Memory       int    // bytes
 	Driver       int    // CUDA version of the driver: 12030 is 12.3
 }
+
+// CUDA returns the CUDA version of the driver as its release has it, "12.3".
+func (i DeviceInfo) CUDA() string { return fmt.Sprintf("%d.%d", i.Driver/1000, i.Driver%1000/10) }
 
 // LaunchSize is the size of a launch: CTAs, threads of each, bytes of dynamic shared memory, and
 // CTAs of a cluster, 0 for none. Dependent is that of Launch.

@@ -17,24 +17,28 @@ import (
 	"github.com/bertc/bertc/runtime/cuda"
 )
 
-// faulty is a device that subtracts where the entry whose name begins so adds; with none, a device that
-// uploads nothing but zeros.
+// faulty is a device that subtracts where a kernel adds, in all its tiles but that for the fewest rows;
+// without a kernel, a device that uploads nothing but zeros.
 type faulty struct {
 	cuda.Driver
-	entry string
+	kernel string
 }
 
 func (f faulty) Load(ptx string) error {
-	if f.entry == "" {
+	if f.kernel == "" {
 		return f.Driver.Load(ptx)
 	}
-	before, rest, _ := strings.Cut(ptx, ".entry "+f.entry)
-	code, after, _ := strings.Cut(rest, ".entry ")
-	return f.Driver.Load(before + ".entry " + f.entry + strings.ReplaceAll(code, "add.rn.f32", "sub.rn.f32") + ".entry " + after)
+	entries := strings.Split(ptx, ".entry ")
+	for i, e := range entries {
+		if strings.HasPrefix(e, f.kernel+"_") && !strings.HasPrefix(e, f.kernel+"_0") {
+			entries[i] = strings.ReplaceAll(e, "add.rn.f32", "sub.rn.f32")
+		}
+	}
+	return f.Driver.Load(strings.Join(entries, ".entry "))
 }
 
 func (f faulty) Upload(dst cuda.Pointer, src []byte) error {
-	if f.entry == "" {
+	if f.kernel == "" {
 		src = make([]byte, len(src))
 	}
 	return f.Driver.Upload(dst, src)
@@ -52,8 +56,9 @@ func TestTuneDevice(t *testing.T) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		t.Fatal(err)
 	}
-	// Sequences are of 32 tokens, the largest batch of the first tile.
-	for name, n := range map[string]int{"num_hidden_layers": 1, "max_position_embeddings": 32, "hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 128, "vocab_size": 64} {
+	// Sequences are of 32 tokens, the largest batch of the first tile, and a matmul of 1024 columns has
+	// another tile for more.
+	for name, n := range map[string]int{"num_hidden_layers": 1, "max_position_embeddings": 32, "hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 512, "vocab_size": 64} {
 		fields[name] = n
 	}
 	if data, err = json.Marshal(fields); err != nil {
@@ -63,8 +68,8 @@ func TestTuneDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const name = "down"
-	devices := []cuda.Driver{emulator.Open(1, 4), faulty{emulator.Open(1, 4), name + "_1"}, faulty{emulator.Open(1, 4), ""}, emulator.Open(1, 4)}
+	const name = "gate_up"
+	devices := []cuda.Driver{emulator.Open(1, 4), faulty{emulator.Open(1, 4), name}, faulty{emulator.Open(1, 4), ""}, emulator.Open(1, 4)}
 	open := func() (d cuda.Driver, err error) { // the first is asked for the fingerprint
 		d, devices = devices[0], devices[1:]
 		return d, nil

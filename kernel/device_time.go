@@ -29,12 +29,16 @@ type DeviceStep struct {
 	Floor   float64 // of products at the full rate, or of reading and writing everything once
 	Memory  bool    // the floor is that of memory
 
-	idle float64 // cycles in which it leaves memory alone
+	// What the next step may use, where this one is by wgmma, which lets it start early: cycles in which memory
+	// was idle, and the CTAs that were there then.
+	idle float64
+	ctas int
 }
 
 // PredictDevice predicts a step of plan p on sequences of these lengths, after another one. A matmul of few
-// rows fetches weights while the step before leaves memory idle (WgmmaAhead). Nothing else of two steps
-// overlaps.
+// rows fetches weights while the step before leaves memory idle (WgmmaAhead), and attention of few rows,
+// which has no weights, passes on what the step before it left, if the CTAs of both take one of the two
+// places of a multiprocessor at most, and leave the other to the next. Nothing else of two steps overlaps.
 func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep {
 	rows, flops := 0, 0.0
 	for _, n := range lengths {
@@ -50,13 +54,24 @@ func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep 
 	products := flops / 2 / (wgmmaMACs * deviceSMs)
 	d := DeviceStep{Plan: p, Floor: max(products, memory) / deviceClock, Memory: memory > products}
 	busy := 0.0
-	switch {
-	case s.Kind == Attention:
-		busy = s.attentionCycles(p, lengths)
-	case s.Kind == Gemm && p.Inst == "wgmma":
+	wgmma := p.Inst == "wgmma"
+	if wgmma {
 		variants := WgmmaVariants(s, p)
 		d.Plan = variants[slices.IndexFunc(variants, func(v WgmmaVariant) bool { return v.MaxRows == 0 || rows <= v.MaxRows })].Plan
+	}
+	passed := 0.0
+	switch {
+	case s.Kind == Attention:
+		busy = s.attentionCycles(d.Plan, lengths)
+		for _, n := range lengths {
+			d.ctas += s.attentionItems(d.Plan, n)
+		}
+		if d.ctas += before.ctas; d.Plan.BlockM <= wgmmaRows && d.ctas <= deviceSMs {
+			passed = before.idle
+		}
+	case wgmma:
 		busy = wgmmaBusy(s, d.Plan, rows)
+		d.ctas = min(wgmmaTiles(s, d.Plan, rows), deviceSMs)
 		if wgmmaFewRows(d.Plan.MicroM) {
 			memory /= streamed
 			ahead := float64(WgmmaAhead(s, d.Plan)*2*deviceK*s.WeightRows()) / memoryBytes / streamed
@@ -68,7 +83,9 @@ func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep 
 		busy = float64((tiles+deviceSMs-1)/deviceSMs) * tile
 	}
 	cycles := wgmmaStart + max(busy, memory)
-	d.idle = cycles - memory
+	if wgmma {
+		d.idle = cycles - memory + passed
+	}
 	d.Seconds = cycles / deviceClock
 	if !d.Memory && s.Kind == Gemm {
 		d.Seconds /= sustained
@@ -98,18 +115,25 @@ func (s Spec) deviceBytes(rows int) int {
 // of the rate of the products at heads of 64 (assets/flash3_fp16_fwd.png in its repository),
 // about what the sum of both gives.
 func (s Spec) attentionCycles(p Plan, lengths []int) float64 {
-	rate, head := float64(wgmmaMACs), s.HeadDim
-	if p.Inst != "wgmma" {
-		rate, head = rate*mmaRate, roundUp(s.HeadDim, 16)
+	rate, head, rows := mmaRate*wgmmaMACs, roundUp(s.HeadDim, 16), p.BlockM
+	if p.Inst == "wgmma" {
+		rate, head, rows = wgmmaMACs, s.HeadDim, roundUp(p.BlockM, wgmmaRows)
 	}
 	cycles, longest := 0.0, 0.0
 	for _, n := range lengths {
-		blocks := (n*s.Heads/s.KVHeads + p.BlockM - 1) / p.BlockM * s.KVHeads
-		keys := (n + p.BlockN - 1) / p.BlockN * p.BlockN
-		scores := float64(p.BlockM * keys)
+		keys := roundUp(n, p.BlockN)
+		if p.Inst == "wgmma" && n <= wgmmaShort {
+			keys = roundUp(n, 32)
+		}
+		scores := float64(rows * keys)
 		item := 2*scores*float64(head)/rate + scores/exponentials
-		cycles += float64(blocks) * item
+		cycles += float64(s.attentionItems(p, n)) * item
 		longest = max(longest, item)
 	}
 	return max(cycles/deviceSMs, longest)
+}
+
+// attentionItems is how many blocks of rows a sequence of n tokens has.
+func (s Spec) attentionItems(p Plan, n int) int {
+	return (n*s.Heads/s.KVHeads + p.BlockM - 1) / p.BlockM * s.KVHeads
 }

@@ -17,6 +17,7 @@ const (
 	wgmmaHead     = 64  // elements of a head of attention
 	wgmmaGroup    = 192 // rows of a block of attention, whole queries of all heads of a group
 	wgmmaKeys     = 128 // keys of a block of attention
+	wgmmaShort    = 96  // tokens of a sequence up to which it works on a multiple of 32 keys instead
 	wgmmaStages   = 8
 	wgmmaLeast    = 4 // stages of a plan of Space: fewer do not cover the way from memory, an estimate
 	// wgmmaHalf is the shared memory of a CTA of which a multiprocessor holds two: of its 233472 bytes
@@ -38,8 +39,8 @@ func checkWgmma(s Spec, p Plan) string {
 			return "wgmma reads and writes attention in bf16"
 		case wgmmaGroup%g != 0:
 			return fmt.Sprintf("groups of %d heads do not divide %d rows", g, wgmmaGroup)
-		case p.BlockM != wgmmaGroup || p.BlockN != wgmmaKeys:
-			return fmt.Sprintf("wgmma takes blocks of %d rows and %d keys", wgmmaGroup, wgmmaKeys)
+		case p.BlockM != wgmmaGroup && p.BlockM != wgmmaFewItem(s), p.BlockN != wgmmaKeys:
+			return fmt.Sprintf("wgmma takes blocks of %d or %d rows and %d keys", wgmmaGroup, wgmmaFewItem(s), wgmmaKeys)
 		}
 		return ""
 	}
@@ -141,7 +142,7 @@ const aheadBytes = 8 << 20
 // model of DeepGEMM's choice of tiles (deepseek-ai/DeepGEMM, sm90.hpp).
 func wgmmaBusy(s Spec, p Plan, rows int) float64 {
 	cluster := p.BlockM / p.MicroM
-	tiles := cluster * ((rows + p.BlockM - 1) / p.BlockM) * ((s.WeightRows() + p.MicroN - 1) / p.MicroN)
+	tiles := wgmmaTiles(s, p, rows)
 	waves := (tiles + deviceSMs - 1) / deviceSMs
 	multiplied := roundUp(p.MicroM, wgmmaRows)
 	multiply := float64(multiplied*p.MicroN*deviceK) / wgmmaMACs
@@ -150,6 +151,12 @@ func wgmmaBusy(s Spec, p Plan, rows int) float64 {
 		float64((p.MicroM+p.MicroN/cluster)*2*deviceK)*float64(min(tiles, deviceSMs))/l2Total)
 	tile := float64(s.deviceSteps())*max(multiply, read, load) + float64(wgmmaPerCols*p.MicroN)
 	return float64(waves) * tile
+}
+
+// wgmmaTiles is how many tiles a matmul of so many rows has.
+func wgmmaTiles(s Spec, p Plan, rows int) int {
+	cluster := p.BlockM / p.MicroM
+	return cluster * ((rows + p.BlockM - 1) / p.BlockM) * ((s.WeightRows() + p.MicroN - 1) / p.MicroN)
 }
 
 // deviceSteps is how many stages a sum over K takes.
@@ -200,8 +207,16 @@ type WgmmaVariant struct {
 // wgmmaBatches are the sizes of batches that may have a tile of their own, besides the largest.
 var wgmmaBatches = []int{32, 64, 128, 256, 512, 1024, 4096}
 
-// WgmmaVariants returns the plans of a matmul by rows: p for large batches, and before it those that are
-// predicted to be the fastest for fewer.
+// wgmmaFewItem is the rows of a block of attention for few rows, whole queries as far as one instruction
+// multiplies them; 0 where a query has more.
+func wgmmaFewItem(s Spec) int {
+	g := s.Heads / s.KVHeads
+	return wgmmaRows / g * g
+}
+
+// WgmmaVariants returns the plans by rows: p for large batches, and before it those of a matmul that are
+// predicted to be the fastest for fewer. Attention has small blocks where two for each multiprocessor are
+// enough.
 func WgmmaVariants(s Spec, p Plan) []WgmmaVariant {
 	var out []WgmmaVariant
 	add := func(p Plan, maxRows int) {
@@ -211,7 +226,13 @@ func WgmmaVariants(s Spec, p Plan) []WgmmaVariant {
 		out = append(out, WgmmaVariant{maxRows, p})
 	}
 	for _, rows := range wgmmaBatches {
-		add(WgmmaPlan(s, p.Target, rows), rows)
+		few := p
+		if s.Kind == Gemm {
+			few = WgmmaPlan(s, p.Target, rows)
+		} else if n := wgmmaFewItem(s); rows*s.Heads <= 2*deviceSMs*n {
+			few.BlockM = n
+		}
+		add(few, rows)
 	}
 	add(p, 0)
 	return out

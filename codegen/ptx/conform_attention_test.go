@@ -36,18 +36,18 @@ func TestAttention(t *testing.T) {
 	})
 }
 
-// runAttention runs sequences one after another.
-func runAttention(t *testing.T, u Unit, m *emu.Module, s kernel.Spec, qkv []float32, lengths []int, seed uint64) []float32 {
+// runAttention runs sequences one after another by a variant.
+func runAttention(t *testing.T, u Unit, m *emu.Module, s kernel.Spec, qkv []float32, lengths []int, variant int, seed uint64) []float32 {
 	t.Helper()
 	tokens := len(qkv) / s.QKVCols()
 	b := newBench(t, seed, 4)
 	src := b.buffer(s.In, qkv, tokens, s.QKVCols())
 	b.bind(cuda.ParamPointer, cuda.OperandSrc, src.addr)
 	b.bind(cuda.ParamMap, cuda.OperandSrc, src)
-	list := items(s, lengths, u.Kernel.Variants[0].Launches[0].Grid.TileM)
+	list := items(s, lengths, u.Kernel.Variants[variant].Launches[0].Grid.TileM)
 	b.bind(cuda.ParamItems, 0, b.alloc(4*len(list), i32Bytes(list)))
 	dst, shadow, _ := b.output(s.Out, tokens, s.Heads*s.HeadDim)
-	b.launch(u, m, tokens, len(list)/4, 0)
+	b.launch(u, m, tokens, len(list)/4, variant)
 	got := dst.values()
 	if s.Out == ir.F32 {
 		checkShadow(t, got, shadow)
@@ -56,7 +56,7 @@ func runAttention(t *testing.T, u Unit, m *emu.Module, s kernel.Spec, qkv []floa
 }
 
 // checkAttention compares a batch with float64, and one of its sequences, with -long each, with the
-// same alone.
+// same alone by the first variant.
 func checkAttention(t *testing.T, k kernel.Kernel, r *rand.Rand, lengths []int, alone int) {
 	t.Helper()
 	s := k.Spec
@@ -67,14 +67,14 @@ func checkAttention(t *testing.T, k kernel.Kernel, r *rand.Rand, lengths []int, 
 	}
 	// Large scores: with most of them the probability is far below one.
 	qkv := normal(r, s.In, tokens*s.QKVCols(), 2)
-	got := runAttention(t, u, m, s, qkv, lengths, r.Uint64())
+	got := runAttention(t, u, m, s, qkv, lengths, len(u.Kernel.Variants)-1, r.Uint64())
 	start := 0
 	for i, n := range lengths {
 		part := qkv[start*s.QKVCols():][:n*s.QKVCols()]
 		mine := got[start*s.Heads*s.HeadDim:][:n*s.Heads*s.HeadDim]
 		compareAttention(t, s, attend(s, part), mine)
 		if i == alone || codegentest.Long() {
-			same(t, fmt.Sprintf("%d tokens alone", n), runAttention(t, u, m, s, part, []int{n}, r.Uint64()), mine)
+			same(t, fmt.Sprintf("%d tokens alone", n), runAttention(t, u, m, s, part, []int{n}, 0, r.Uint64()), mine)
 		}
 		start += n
 	}

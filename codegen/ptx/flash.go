@@ -13,31 +13,48 @@ import (
 // 2407.08608), where the products of the next keys and of the last values run under the softmax.
 // Consumers take turns in issuing them, so that one multiplies while the others are in the softmax.
 //
-// A CTA is a warpgroup whose first thread issues the copies and three consumers of 64 packed rows
-// (query × head of the group) each. Blocks of keys go from the start of the sequence, so a row
-// depends on its own sequence alone. Boxes that reach beyond it bring what lies there: keys are
-// masked, values set to zero, since 0·NaN is NaN, and queries not written.
+// A CTA is a warpgroup whose first thread issues the copies and consumers of 64 packed rows (query × head
+// of the group) each: three, or for small batches one, whose rows are whole queries, up to 64. Blocks of
+// keys go from the start of the sequence, so a row depends on its own sequence alone. Boxes that reach
+// beyond it bring what lies there: keys are masked, values set to zero, since 0·NaN is NaN, and queries
+// not written.
 
 const (
-	flashHead      = 64
-	flashRows      = 192 // of a CTA
-	flashKeys      = 128 // of a block
-	flashConsumers = flashRows / 64
-	flashStages    = 3 // blocks of keys, and of values, under way
-	flashQueries   = 2 // blocks of queries
-
-	// Registers of a thread with 512 threads: 32 + 3·160 = 4·128.
-	flashProducerRegs = 32
-	flashConsumerRegs = 160
+	flashHead    = 64
+	flashKeys    = 128 // of a block
+	flashQueries = 2   // blocks of queries
 
 	// Named barriers: of all consumers, and the first of those that pass the turn on.
 	zeroBarrier = 1
 	turnBarrier = 2
 )
 
+// flashShort are lengths of sequences up to which code of its own works on as many keys of the one block.
+var flashShort = []int{32, 64, 96}
+
+// flashTile is how a CTA is made: its consumers; the rows of an item, of the 64 that each of them
+// multiplies; blocks of keys, and of values, under way; CTAs of a multiprocessor; and the registers of a
+// thread of the producer and of a consumer, which are together those at entry: 2·128 and 4·128.
+type flashTile struct {
+	consumers, item, stages, minCTAs int
+	producerRegs, consumerRegs       int
+}
+
+// newFlashTile returns the tile for items of so many rows.
+func newFlashTile(item int) flashTile {
+	if item <= 64 {
+		return flashTile{consumers: 1, item: item, stages: 2, minCTAs: 2, producerRegs: 40, consumerRegs: 216}
+	}
+	return flashTile{consumers: 3, item: item, stages: 3, minCTAs: 1, producerRegs: 32, consumerRegs: 160}
+}
+
+// padded is the rows that the consumers multiply.
+func (t flashTile) padded() int { return 64 * t.consumers }
+
 // flash writes the entry.
 type flash struct {
 	*entry
+	flashTile
 	spec                kernel.Spec
 	group               int // heads that share a key/value head
 	q, kv               reg // tensor maps
@@ -45,25 +62,33 @@ type flash struct {
 	queries, keys, vals ring
 }
 
-// flashAttention returns the one variant of attention.
+// flashAttention returns the variants of attention.
 func flashAttention(symbol string, k kernel.Kernel) []variant {
-	return []variant{{0, []part{newFlash(symbol, k.Spec)}}}
+	var out []variant
+	for i, v := range kernel.WgmmaVariants(k.Spec, k.Plan) {
+		out = append(out, variant{v.MaxRows, []part{newFlash(fmt.Sprintf("%s_%d", symbol, i), k.Spec, newFlashTile(v.Plan.BlockM))}})
+	}
+	return out
 }
 
-// newFlash writes the entry of attention and returns it with its launch.
-func newFlash(symbol string, s kernel.Spec) part {
-	f := &flash{entry: newEntry(symbol, (1+flashConsumers)*warpgroup), spec: s, group: s.Heads / s.KVHeads}
-	f.minCTAs = 1
-	f.q = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, f.group, flashRows / f.group}})
+// newFlash writes the entry of attention, whose name says the rows of an item, and returns it with its
+// launch.
+func newFlash(symbol string, s kernel.Spec, t flashTile) part {
+	f := &flash{
+		entry:     newEntry(fmt.Sprintf("%s_%d", symbol, t.item), (1+t.consumers)*warpgroup),
+		flashTile: t, spec: s, group: s.Heads / s.KVHeads,
+	}
+	f.entry.minCTAs = t.minCTAs
+	f.q = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, f.group, t.item / f.group}})
 	f.kv = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, flashKeys}})
 	f.dst = f.pointer(cuda.OperandDst)
 	f.items = f.param(cuda.Param{Kind: cuda.ParamItems})
 	f.count = f.param(cuda.Param{Kind: cuda.ParamItemCount})
 
 	base := f.shared()
-	f.queries = ring{slots: flashQueries, bytes: flashRows * swizzleRow}
-	f.keys = ring{slots: flashStages, bytes: flashKeys * swizzleRow}
-	f.vals = ring{slots: flashStages, bytes: flashKeys * swizzleRow}
+	f.queries = ring{slots: flashQueries, bytes: t.padded() * swizzleRow}
+	f.keys = ring{slots: t.stages, bytes: flashKeys * swizzleRow}
+	f.vals = ring{slots: t.stages, bytes: flashKeys * swizzleRow}
 	used := f.layout(base, &f.queries, &f.keys, &f.vals)
 	tid := f.r("mov.u32", "%tid.x")
 	work, consume, done := f.label("work"), f.label("consume"), f.label("done")
@@ -71,26 +96,27 @@ func newFlash(symbol string, s kernel.Spec) part {
 	f.do("prefetch.tensormap", at(f.q, 0))
 	f.do("prefetch.tensormap", at(f.kv, 0))
 	for _, r := range []*ring{&f.queries, &f.keys, &f.vals} {
-		f.initBarriers(r, flashConsumers*4)
+		f.initBarriers(r, t.consumers*4)
 	}
 	f.do("fence.mbarrier_init.release.cluster")
 	f.bind(work)
+	f.zeroRows(f.queries, t.item, t.padded(), tid)
 	f.do("bar.sync", 0)
 
 	f.doIf(f.p("setp.ge.u32", tid, warpgroup), "bra", consume)
-	f.do("setmaxnreg.dec.sync.aligned.u32", flashProducerRegs)
+	f.do("setmaxnreg.dec.sync.aligned.u32", t.producerRegs)
 	f.doIf(f.p("setp.ne.u32", tid, 0), "bra", done)
 	f.do("griddepcontrol.launch_dependents")
 	f.do("griddepcontrol.wait")
 	f.produce()
 	f.do("bra", done)
 	f.bind(consume)
-	f.do("setmaxnreg.inc.sync.aligned.u32", flashConsumerRegs)
+	f.do("setmaxnreg.inc.sync.aligned.u32", t.consumerRegs)
 	f.do("griddepcontrol.wait")
 	f.consume(tid)
 	f.bind(done)
 	f.do("ret")
-	l := f.launch(used+sharedSlack, 0, cuda.Grid{Kind: cuda.GridItems, TileM: flashRows, Persistent: true})
+	l := f.launch(used+sharedSlack, 0, cuda.Grid{Kind: cuda.GridItems, TileM: t.item, Persistent: true})
 	l.Dependent = true
 	return part{f.entry, l}
 }
@@ -116,25 +142,25 @@ func (f *flash) eachItem(do func(flashItem)) {
 // produce writes the work of the thread that issues the copies.
 func (f *flash) produce() {
 	queries, keys, vals := f.begin(&f.queries, true), f.begin(&f.keys, true), f.begin(&f.vals, true)
-	load := func(c cursor, tensor reg, coords ...reg) {
+	load := func(c cursor, tensor reg, rows int, coords ...reg) {
 		f.wait(f.barrier(c.empty, c), c.parity)
 		full := f.barrier(c.full, c)
-		f.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), c.bytes)
+		f.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), rows*swizzleRow)
 		f.copyBox(f.buffer(c), tensor, full, nil, coords...)
 		f.next(c)
 	}
 	zero := f.r("mov.u32", 0)
 	f.eachItem(func(i flashItem) {
 		query := f.r("add.u32", i.start, f.r("div.u32", i.row, f.group))
-		load(queries, f.q, zero, f.r("mul.lo.u32", i.head, f.group), query)
+		load(queries, f.q, f.item, zero, f.r("mul.lo.u32", i.head, f.group), query)
 		keyCol := f.r("mad.lo.u32", i.head, flashHead, f.spec.Heads*flashHead)
 		valCol := f.r("add.u32", keyCol, f.spec.KVHeads*flashHead)
 		token := f.r("mov.u32", i.start)
 		end := f.r("add.u32", i.start, i.tokens)
 		loop := f.label("load")
 		f.bind(loop)
-		load(keys, f.kv, keyCol, token)
-		load(vals, f.kv, valCol, token)
+		load(keys, f.kv, flashKeys, keyCol, token)
+		load(vals, f.kv, flashKeys, valCol, token)
 		f.do("add.u32", token, token, flashKeys)
 		f.doIf(f.p("setp.lt.u32", token, end), "bra", loop)
 	})
@@ -162,67 +188,119 @@ func (f *flash) consume(tid reg) {
 	c := &flashConsumer{
 		flash: f, tid: tid, lane: f.r("and.b32", tid, 31),
 		queries: f.begin(&f.queries, false), keys: f.begin(&f.keys, false), vals: f.begin(&f.vals, false),
-		s: many(flashKeys/2, f.f32), o: many(flashHead/2, f.f32), weights: many(flashKeys/4, f.b32),
 		remaining: f.b32(),
 	}
 	c.firstLane = f.p("setp.eq.u32", c.lane, 0)
-	for h := range c.rows {
-		c.rows[h] = flashRow{f.f32(), f.f32()}
-	}
 	group := f.r("sub.u32", f.r("shr.u32", tid, 7), 1)
 	c.q = f.descriptorLow(f.r("mad.lo.u32", group, 64*swizzleRow, f.queries.data))
-	last := f.p("setp.eq.u32", group, flashConsumers-1)
-	c.turn = f.r("add.u32", group, turnBarrier)
-	c.after = f.r("selp.b32", turnBarrier, f.r("add.u32", c.turn, 1), last)
-	f.when(last, c.pass) // the first turn
+	if c.consumers > 1 {
+		last := f.p("setp.eq.u32", group, c.consumers-1)
+		c.turn = f.r("add.u32", group, turnBarrier)
+		c.after = f.r("selp.b32", turnBarrier, f.r("add.u32", c.turn, 1), last)
+		f.when(last, c.pass) // the first turn
+	}
 
 	f.eachItem(func(i flashItem) {
 		f.do("mov.u32", c.remaining, i.tokens)
-		later := f.pred() // values have been added
-		f.do("setp.ne.u32", later, 0, 0)
 		f.wait(f.barrier(c.queries.full, c.queries), c.queries.parity)
-		c.take()
-		c.scores()
-		c.pass()
-		f.do("wgmma.wait_group.sync.aligned", 0)
-		c.release(c.keys)
-		c.softmax(true)
-		c.round()
-
-		loop, tail, last := f.label("keys"), f.label("tail"), f.label("last")
-		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
-		f.bind(loop)
-		f.do("sub.u32", c.remaining, c.remaining, flashKeys)
-		c.take()
-		c.scores()
-		c.values(later)
-		c.pass()
-		f.do("wgmma.wait_group.sync.aligned", 1)
-		c.release(c.keys)
-		alpha := c.softmax(false)
-		f.do("setp.eq.u32", later, 0, 0)
-		// The end of the loop is in two parts since ptxas moves the exponentials behind the wait,
-		// where nothing runs beside them, unless a branch is between.
-		f.doIf(f.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", tail)
-		c.settle(alpha)
-		f.do("bra.uni", loop)
-		f.bind(tail)
-		c.settle(alpha)
-
-		f.bind(last)
-		c.release(c.queries)
-		c.zeroValues()
-		c.values(later)
-		f.do("wgmma.wait_group.sync.aligned", 0)
-		c.release(c.vals)
-		c.write(i)
+		end := f.label("written")
+		for _, n := range flashShort {
+			longer := f.label("longer")
+			f.doIf(f.p("setp.gt.u32", c.remaining, n), "bra.uni", longer)
+			c.withRegisters(n).oneBlock(n, i)
+			f.do("bra.uni", end)
+			f.bind(longer)
+		}
+		c.withRegisters(flashKeys).blocks(i)
+		f.bind(end)
 	})
-	f.when(f.p("setp.eq.u32", group, 0), c.take) // the turn that nobody takes
+	if c.consumers > 1 {
+		f.when(f.p("setp.eq.u32", group, 0), c.take) // the turn that nobody takes
+	}
 }
 
-// take waits for this consumer's turn, pass gives it on.
-func (c *flashConsumer) take() { c.do("bar.sync", c.turn, 2*warpgroup) }
-func (c *flashConsumer) pass() { c.do("bar.arrive", c.after, 2*warpgroup) }
+// withRegisters returns c with registers of its own for blocks of n keys: ptxas serializes wgmma (C7511) of
+// several widths that share accumulators.
+func (c *flashConsumer) withRegisters(n int) *flashConsumer {
+	own := *c
+	own.s, own.o, own.weights = many(n/2, c.f32), many(flashHead/2, c.f32), many(n/4, c.b32)
+	for h := range own.rows {
+		own.rows[h] = flashRow{c.f32(), c.f32()}
+	}
+	return &own
+}
+
+// oneBlock does an item of a sequence of at most n keys.
+func (c *flashConsumer) oneBlock(n int, i flashItem) {
+	c.take()
+	c.scores(n)
+	c.pass()
+	c.do("wgmma.wait_group.sync.aligned", 0)
+	c.release(c.keys)
+	c.softmax(n, true)
+	c.round(n)
+	c.lastValues(n, 0)
+	c.write(i)
+}
+
+// blocks does an item of a sequence of any length.
+func (c *flashConsumer) blocks(i flashItem) {
+	added := c.pred() // values have been added
+	c.do("setp.ne.u32", added, 0, 0)
+	c.take()
+	c.scores(flashKeys)
+	c.pass()
+	c.do("wgmma.wait_group.sync.aligned", 0)
+	c.release(c.keys)
+	c.softmax(flashKeys, true)
+	c.round(flashKeys)
+
+	loop, tail, last := c.label("keys"), c.label("tail"), c.label("last")
+	c.doIf(c.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
+	c.bind(loop)
+	c.do("sub.u32", c.remaining, c.remaining, flashKeys)
+	c.take()
+	c.scores(flashKeys)
+	c.values(flashKeys, added)
+	c.pass()
+	c.do("wgmma.wait_group.sync.aligned", 1)
+	c.release(c.keys)
+	alpha := c.softmax(flashKeys, false)
+	c.do("setp.eq.u32", added, 0, 0)
+	// The end of the loop is in two parts since ptxas moves the exponentials behind the wait,
+	// where nothing runs beside them, unless a branch is between.
+	c.doIf(c.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", tail)
+	c.settle(alpha)
+	c.do("bra.uni", loop)
+	c.bind(tail)
+	c.settle(alpha)
+
+	c.bind(last)
+	c.lastValues(flashKeys, added)
+	c.write(i)
+}
+
+// lastValues adds the products of the last block, of which n keys are worked on.
+func (c *flashConsumer) lastValues(n int, added any) {
+	c.release(c.queries)
+	c.zeroValues(n)
+	c.values(n, added)
+	c.do("wgmma.wait_group.sync.aligned", 0)
+	c.release(c.vals)
+}
+
+// take waits for this consumer's turn, pass gives it on. One alone has it always.
+func (c *flashConsumer) take() {
+	if c.consumers > 1 {
+		c.do("bar.sync", c.turn, 2*warpgroup)
+	}
+}
+
+func (c *flashConsumer) pass() {
+	if c.consumers > 1 {
+		c.do("bar.arrive", c.after, 2*warpgroup)
+	}
+}
 
 // release tells the producer that this warp is done with the cursor's slot, and moves on.
 func (c *flashConsumer) release(slot cursor) {
@@ -230,29 +308,29 @@ func (c *flashConsumer) release(slot cursor) {
 	c.next(slot)
 }
 
-// scores issues the products of the queries and the next block of keys.
-func (c *flashConsumer) scores() {
+// scores issues the products of the queries and the first n of the next block of keys.
+func (c *flashConsumer) scores(n int) {
 	c.wait(c.barrier(c.keys.full, c.keys), c.keys.parity)
 	q := c.r("mad.lo.u32", c.queries.slot, c.queries.bytes>>4, c.q)
 	k := c.descriptorLow(c.buffer(c.keys))
 	c.do("wgmma.fence.sync.aligned")
 	for step := range maxK16 {
-		c.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", flashKeys), vec(c.s...),
+		c.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", n), vec(c.s[:n/2]...),
 			c.descriptor(q, step*kStep, kMajor), c.descriptor(k, step*kStep, kMajor), min(step, 1), 1, 1, 0, 0)
 	}
 	c.do("wgmma.commit_group.sync.aligned")
 }
 
-// values issues the products of the probabilities and the next block of values, which are added to
-// o where later is true.
-func (c *flashConsumer) values(later reg) {
+// values issues the products of the probabilities and the first n of the next block of values, which are
+// added to o where added is true.
+func (c *flashConsumer) values(n int, added any) {
 	c.wait(c.barrier(c.vals.full, c.vals), c.vals.parity)
 	v := c.descriptorLow(c.buffer(c.vals))
 	c.do("wgmma.fence.sync.aligned")
-	for step := range flashKeys / 16 {
+	for step := range n / 16 {
 		var scale any = 1
 		if step == 0 {
-			scale = later
+			scale = added
 		}
 		c.do(fmt.Sprintf("wgmma.mma_async.sync.aligned.m64n%dk16.f32.bf16.bf16", flashHead), vec(c.o...),
 			vec(c.weights[4*step:4*step+4]...), c.descriptor(v, step*mnStep, mnMajor), scale, 1, 1, 1)
@@ -260,18 +338,17 @@ func (c *flashConsumer) values(later reg) {
 	c.do("wgmma.commit_group.sync.aligned")
 }
 
-// softmax turns the scores of a block, the first or a later one, into probabilities. It returns what
-// the sums of values of each row are to be multiplied by.
-func (c *flashConsumer) softmax(first bool) (alpha [2]reg) {
-	c.mask()
+// softmax turns the scores of n keys, of the first block or a later one, into probabilities. It returns
+// what the sums of values of each row are to be multiplied by.
+func (c *flashConsumer) softmax(n int, first bool) (alpha [2]reg) {
+	c.mask(n)
 	scale := c.spec.Scale * math.Log2E
 	for h := range c.rows {
 		r := c.rows[h]
 		// The scores of a row are d[4j+2h] and d[4j+2h+1].
 		score := func(i int) reg { return c.s[i/2*4+2*h+i%2] }
-		n := flashKeys / 4
 		largest := c.f("max.f32", score(0), score(1))
-		for i := 2; i < n; i++ {
+		for i := 2; i < n/4; i++ {
 			c.do("max.f32", largest, largest, score(i))
 		}
 		if !first {
@@ -285,14 +362,14 @@ func (c *flashConsumer) softmax(first bool) (alpha [2]reg) {
 			alpha[h] = c.f("ex2.approx.ftz.f32", c.f("fma.rn.f32", r.largest, scale, negScaled))
 		}
 		c.do("mov.f32", r.largest, largest)
-		for i := range n {
+		for i := range n / 4 {
 			x := score(i)
 			c.do("fma.rn.f32", x, x, scale, negScaled)
 			c.do("ex2.approx.ftz.f32", x, x)
 		}
 		// Two sums, so that additions do not wait for each other.
 		sums := [2]reg{c.f("add.rn.f32", score(0), score(2)), c.f("add.rn.f32", score(1), score(3))}
-		for i := 4; i < n; i++ {
+		for i := 4; i < n/4; i++ {
 			c.do("add.rn.f32", sums[i%2], sums[i%2], score(i))
 		}
 		total := c.f("add.rn.f32", sums[0], sums[1])
@@ -313,23 +390,23 @@ func (c *flashConsumer) settle(alpha [2]reg) {
 	for i, o := range c.o {
 		c.do("mul.rn.f32", o, o, alpha[i/2%2])
 	}
-	c.round()
+	c.round(flashKeys)
 }
 
-// round makes the probabilities factors of the values.
-func (c *flashConsumer) round() {
-	for i, p := range c.weights {
+// round makes the probabilities of n keys factors of the values.
+func (c *flashConsumer) round(n int) {
+	for i, p := range c.weights[:n/4] {
 		c.do("cvt.rn.bf16x2.f32", p, c.s[2*i+1], c.s[2*i])
 	}
 }
 
 // mask sets the scores of keys beyond the sequence to −∞. There are none but in the last block.
-func (c *flashConsumer) mask() {
+func (c *flashConsumer) mask(n int) {
 	whole := c.label("whole")
-	c.doIf(c.p("setp.ge.u32", c.remaining, flashKeys), "bra.uni", whole)
+	c.doIf(c.p("setp.ge.u32", c.remaining, n), "bra.uni", whole)
 	first := c.r("shl.b32", c.r("and.b32", c.lane, 3), 1)
 	limit := c.r("sub.s32", c.remaining, first)
-	for j := range flashKeys / 8 {
+	for j := range n / 8 {
 		for i := range 2 {
 			beyond := c.p("setp.le.s32", limit, 8*j+i)
 			for h := range 2 {
@@ -341,32 +418,33 @@ func (c *flashConsumer) mask() {
 	c.bind(whole)
 }
 
-// zeroValues sets the values beyond the sequence to zero. All consumers do a part, and wait for each
-// other before wgmma reads them.
-func (c *flashConsumer) zeroValues() {
+// zeroValues sets the values beyond the sequence, of the n of its last block, to zero. All consumers do a
+// part, and wait for each other before wgmma reads them.
+func (c *flashConsumer) zeroValues(n int) {
 	whole, loop, zeroed := c.label("whole"), c.label("zero"), c.label("zeroed")
-	c.doIf(c.p("setp.eq.u32", c.remaining, flashKeys), "bra.uni", whole)
+	c.doIf(c.p("setp.eq.u32", c.remaining, n), "bra.uni", whole)
 	c.wait(c.barrier(c.vals.full, c.vals), c.vals.parity)
 	buffer := c.buffer(c.vals)
-	end := c.r("add.u32", buffer, flashKeys*swizzleRow)
+	end := c.r("add.u32", buffer, n*swizzleRow)
 	chunk := c.r("mad.lo.u32", c.remaining, swizzleRow, buffer)
 	c.do("mad.lo.u32", chunk, c.r("sub.u32", c.tid, warpgroup), 16, chunk)
 	zero := c.r("mov.u32", 0)
 	c.bind(loop)
 	c.doIf(c.p("setp.ge.u32", chunk, end), "bra", zeroed)
 	c.do("st.shared.v4.b32", at(chunk, 0), vec(zero, zero, zero, zero))
-	c.do("add.u32", chunk, chunk, flashConsumers*warpgroup*16)
+	c.do("add.u32", chunk, chunk, c.consumers*warpgroup*16)
 	c.do("bra", loop)
 	c.bind(zeroed)
 	c.do("fence.proxy.async.shared::cta")
-	c.do("bar.sync", zeroBarrier, flashConsumers*warpgroup)
+	c.do("bar.sync", zeroBarrier, c.consumers*warpgroup)
 	c.bind(whole)
 }
 
 // write divides by the sums and writes the rows that exist.
 func (c *flashConsumer) write(i flashItem) {
 	warp := c.r("shr.u32", c.r("sub.u32", c.tid, warpgroup), 5)
-	first := c.r("add.u32", i.row, c.r("mad.lo.u32", warp, 16, c.r("shr.u32", c.lane, 2)))
+	inTile := c.r("mad.lo.u32", warp, 16, c.r("shr.u32", c.lane, 2))
+	first := c.r("add.u32", i.row, inTile)
 	quad := c.r("and.b32", c.lane, 3)
 	for h, r := range c.rows {
 		c.quadSum(r.sum)
@@ -374,6 +452,9 @@ func (c *flashConsumer) write(i flashItem) {
 		row := c.r("add.u32", first, 8*h)
 		query := c.r("div.u32", row, c.group)
 		valid := c.p("setp.lt.u32", query, i.tokens)
+		if c.item < c.padded() {
+			valid = c.p("setp.lt.and.u32", inTile, c.item-8*h, valid)
+		}
 		head := c.r("mad.lo.u32", i.head, c.group, c.r("rem.u32", row, c.group))
 		pitch := cuda.Pitch(c.spec.Heads*flashHead, true)
 		dst := c.rd("mad.wide.u32", c.r("add.u32", i.start, query), pitch, c.dst)

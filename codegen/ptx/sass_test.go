@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,18 +43,18 @@ func sass(t *testing.T, e *entry) string {
 	return ""
 }
 
-// TestFlashOverlap: the exponentials of a block stand between the wait for its scores and that for
+// TestFlashOverlap: the exponentials of a whole block stand between the wait for its scores and that for
 // the values of the block before, whose products run meanwhile.
 func TestFlashOverlap(t *testing.T) {
-	code := sass(t, newFlash("attention", flashSpec(24, 1)).entry)
-	_, code, ok := strings.Cut(code, "WARPGROUP.DEPBAR.LE gsb0, 0x1")
-	if !ok {
-		t.Fatal("no wait for scores in the code")
+	code := sass(t, newFlash("attention", flashSpec(24, 1), newFlashTile(192)).entry)
+	var counts []int
+	for _, part := range strings.Split(code, "WARPGROUP.DEPBAR.LE gsb0, 0x1")[1:] {
+		part, _, _ = strings.Cut(part, "WARPGROUP.DEPBAR.LE gsb0, 0x0")
+		counts = append(counts, strings.Count(part, "MUFU.EX2"))
 	}
-	code, _, _ = strings.Cut(code, "WARPGROUP.DEPBAR.LE gsb0, 0x0")
 	// 64 scores of a thread and two scales.
-	if n := strings.Count(code, "MUFU.EX2"); n != flashKeys/2+2 {
-		t.Errorf("%d exponentials run beside the products of values, want %d", n, flashKeys/2+2)
+	if !slices.Contains(counts, flashKeys/2+2) {
+		t.Errorf("%d exponentials run beside the products of values, want %d in one place", counts, flashKeys/2+2)
 	}
 }
 

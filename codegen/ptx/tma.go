@@ -81,6 +81,23 @@ func (e *entry) initBarriers(r *ring, readers int) {
 	}
 }
 
+// zeroRows sets rows from..to of every slot of a ring, which no copy writes, to zero. All threads do a
+// part; a barrier must follow.
+func (e *entry) zeroRows(r ring, from, to int, tid reg) {
+	if from == to {
+		return
+	}
+	const chunk = 16
+	zero := e.r("mov.u32", 0)
+	for slot := range r.slots {
+		p := e.r("mad.lo.u32", tid, chunk, e.r("add.u32", r.data, slot*r.bytes+from*swizzleRow))
+		e.loop(p, e.r("add.u32", r.data, slot*r.bytes+to*swizzleRow), e.threads*chunk, func() {
+			e.do("st.shared.v4.b32", at(p, 0), vec(zero, zero, zero, zero))
+		})
+	}
+	e.do("fence.proxy.async.shared::cta")
+}
+
 // cursor is a place in a ring: the slot and the parity of its turn.
 type cursor struct {
 	*ring

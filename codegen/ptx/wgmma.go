@@ -115,7 +115,7 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 	g.initBarriers(&g.ring, t.cluster*t.consumers()*4)
 	g.do("fence.mbarrier_init.release.cluster")
 	g.bind(work)
-	g.zeroRows(tid)
+	g.zeroRows(g.ring, t.m, t.padded(), tid)
 	g.sync()
 
 	consume := g.label("consume")
@@ -141,24 +141,6 @@ func newWgmmaGemm(symbol string, s kernel.Spec, t wgmmaTile) part {
 		cuda.Grid{Kind: cuda.GridTiles, TileM: t.m, TileN: t.n, N: s.WeightRows(), Persistent: true})
 	l.Dependent = true
 	return part{g.entry, l}
-}
-
-// zeroRows sets the rows of A that no copy writes to zero.
-func (g *wgmmaGemm) zeroRows(tid reg) {
-	if g.m == g.padded() {
-		return
-	}
-	const chunk = 16
-	zero := g.r("mov.u32", 0)
-	for stage := range g.stages {
-		at0 := stage*g.stageBytes() + g.m*swizzleRow
-		end := g.r("add.u32", g.ring.data, stage*g.stageBytes()+g.padded()*swizzleRow)
-		p := g.r("mad.lo.u32", tid, chunk, g.r("add.u32", g.ring.data, at0))
-		g.loop(p, end, g.threads*chunk, func() {
-			g.do("st.shared.v4.b32", at(p, 0), vec(zero, zero, zero, zero))
-		})
-	}
-	g.do("fence.proxy.async.shared::cta")
 }
 
 // sync waits for all threads of the CTA, or of the cluster.

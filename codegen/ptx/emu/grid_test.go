@@ -158,9 +158,9 @@ func TestBehindWait(t *testing.T) {
 }
 
 // TestUsesGlobal: every instruction that uses global memory is seen, as a read or a write. A launch ahead has
-// read a and written b.
+// read a and written b, a word of each. They are tensor maps.
 func TestUsesGlobal(t *testing.T) {
-	ahead := mustParse(t, gridKernel("ld.global.u32 %r4, [%rd0];\n@%p3 st.global.u32 [%rd1], %r0;")).Kernels[0]
+	ahead := mustParse(t, gridKernel("ld.global.u32 %r4, [%rd0];\nld.global.u32 %r4, [%rd1];\n@%p3 st.global.u32 [%rd1], %r4;")).Kernels[0]
 	for _, c := range []struct {
 		text  string
 		write bool
@@ -170,6 +170,7 @@ func TestUsesGlobal(t *testing.T) {
 		{"ld.relaxed.gpu.global.u32 %r4, [AT];", false},
 		{"cp.async.ca.shared.global [%r2+128], [AT], 4; cp.async.wait_all;", false},
 		{"cp.async.bulk.prefetch.L2.global [AT], 16;", false},
+		{"prefetch.tensormap [AT];", false},
 		{"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 16; cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2+128], [AT], 16, [%r1]; W: mbarrier.try_wait.parity.shared::cta.b64 %p0, [%r1], 0; @!%p0 bra W;", false},
 		{"st.global.u32 [AT], %r0;", true},
 		{"st.release.gpu.global.u32 [AT], %r0;", true},
@@ -178,11 +179,12 @@ func TestUsesGlobal(t *testing.T) {
 		{"cp.async.bulk.global.shared::cta.bulk_group [AT], [%r2], 16; cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;", true},
 		{"cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [AT], [%r2], 16; cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;", true},
 	} {
-		for at, fault := range map[string]bool{"%rd0": c.write, "%rd1": true, "%rd1+64": false} {
+		for at, fault := range map[string]bool{"%rd0": c.write, "%rd1": true, "%rd1+128": false} {
 			for _, wait := range []string{"", "griddepcontrol.wait;"} {
 				what := fmt.Sprintf("%s of %s %s", c.text, at, wait)
 				h := newHost(t, 1)
-				a, b := h.upload(make([]uint32, 64)), h.upload(make([]uint32, 64))
+				tm := h.encode(tensor2D(h.upload(make([]uint16, 64)), 1, 64, 1, SwizzleNone))
+				a, b := h.upload([][128]byte{tm, tm}), h.upload([][128]byte{tm, tm})
 				h.must(h.launch(ahead, Config{Block: [3]int{64}}, a, b))
 				k := mustParse(t, gridKernel("@!%p3 ret;"+wait+strings.ReplaceAll(c.text, "AT", at))).Kernels[0]
 				err := h.launch(k, Config{Block: [3]int{64}, Dependent: true}, a, b)

@@ -124,6 +124,7 @@ func (w *warp) tensorMap(addr uint64) *tensorMap {
 		b = w.sim.params[off : off+128]
 	} else {
 		a := w.global(addr, 128)
+		w.usesGlobal(a, int(addr-a.base), 128, false)
 		b = a.data[addr-a.base:][:128]
 	}
 	i := binary.LittleEndian.Uint64(b[8:])

@@ -105,7 +105,9 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@if command -v gcc > /dev/null; then \
-		$(GO) vet -tags cuda $(CUDA) && $(GO) run $(STATICCHECK) -tags cuda $(CUDA) && echo "vet and staticcheck with the tag cuda: ok"; fi
+		$(GO) vet -tags cuda ./... && $(GO) run $(STATICCHECK) -tags cuda $(CUDA) && $(GO) build -tags cuda -o /dev/null ./cmd/bertc && \
+		echo "vet, staticcheck and build with the tag cuda: ok"; \
+	else echo "the tag cuda was left out: there is no gcc"; fi
 
 .PHONY: unit
 unit: ## all tests of this module

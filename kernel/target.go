@@ -113,6 +113,19 @@ var targets = []Target{
 		L2:        1 << 20,
 	},
 	{
+		Name:      "amd64/avx512vnni",
+		GOARCH:    "amd64",
+		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512VNNI"},
+		Only:      ir.I8,
+		Registers: 32,
+		Insts: []Inst{
+			{Name: "vpdpbusd", Lanes: 16, Math: codes, CodeBytes: 1, Unsigned: true, Mul: fused},
+			{Name: "vfmadd231ps", Lanes: 16, Math: both, Mul: fused},
+		},
+		MaxMicroM: 12,
+		L2:        1 << 20,
+	},
+	{
 		Name:      "amd64/avx512f",
 		GOARCH:    "amd64",
 		Features:  []string{"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL"},

@@ -31,6 +31,9 @@ func New() *Backend { return newTier("amd64/avx512f") }
 // NewAVX2 returns the backend of the tier "amd64/avx2", for processors without AVX-512.
 func NewAVX2() *Backend { return newTier("amd64/avx2") }
 
+// NewVNNI returns the backend of the tier "amd64/avx512vnni", which multiplies quads of codes.
+func NewVNNI() *Backend { return newTier("amd64/avx512vnni") }
+
 // NewBF16 returns the backend of the tier "amd64/avx512bf16", which multiplies pairs of bf16.
 func NewBF16() *Backend { return newTier("amd64/avx512bf16") }
 

@@ -1,6 +1,7 @@
 package amd64
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/bertc/bertc/codegen"
@@ -12,7 +13,7 @@ import (
 var testFunc = codegen.Func{Name: "tBlock", Role: "Block", Args: "GemmArgs"}
 
 // backends are those of all tiers.
-func backends() []*Backend { return []*Backend{NewAMX(), NewBF16(), New(), NewAVX2()} }
+func backends() []*Backend { return []*Backend{NewAMX(), NewBF16(), NewVNNI(), New(), NewAVX2()} }
 
 func TestConformance(t *testing.T) {
 	for _, b := range backends() {
@@ -22,7 +23,7 @@ func TestConformance(t *testing.T) {
 			if b.Target().Insts[0].Tile > 0 {
 				execute = codegentest.EmulatedAMX
 			}
-			codegentest.Run(t, b, execute(t, b.Target()), disassembled(b.Target().Insts[0]))
+			codegentest.Run(t, b, execute(t, b.Target()), disassembled(b.Target()))
 		})
 	}
 }
@@ -31,6 +32,28 @@ func TestConformance(t *testing.T) {
 func TestHardwareAMX(t *testing.T) {
 	b := NewAMX()
 	codegentest.Equal(t, b, b, codegentest.NativeAMX(t, b.Target()), codegentest.EmulatedAMX(t, b.Target()))
+}
+
+// TestFeatures: a kernel needs the features of its instructions and no others.
+func TestFeatures(t *testing.T) {
+	attention := kernel.Spec{Kind: kernel.Attention, In: ir.BF16, Out: ir.BF16, Math: ir.BF16, Heads: 2, KVHeads: 1, HeadDim: 64, Scale: 0.125}
+	bf16 := kernel.Spec{Kind: kernel.Gemm, In: ir.F32, Out: ir.BF16, Math: ir.BF16, Weight: ir.BF16, N: 64, K: 64}
+	codes := kernel.Spec{Kind: kernel.Gemm, In: ir.BF16, Out: ir.F32, Math: ir.I8, Weight: ir.I8, N: 64, K: 64}
+	for _, tt := range []struct {
+		b    *Backend
+		s    kernel.Spec
+		want string
+	}{
+		{NewBF16(), attention, "[AVX512BW AVX512F AVX512_BF16]"}, {NewBF16(), bf16, "[AVX512F AVX512_BF16]"}, {NewBF16(), codes, "[AVX512F AVX512VNNI]"},
+		{NewVNNI(), attention, "[AVX512F]"}, {NewVNNI(), bf16, "[AVX512F]"}, {NewVNNI(), codes, "[AVX512F AVX512VNNI]"},
+		{New(), attention, "[AVX512F]"}, {New(), bf16, "[AVX512F]"}, {New(), codes, "[AVX512BW AVX512F]"},
+	} {
+		p, _ := kernel.Choose(tt.s, tt.b.Target().Name)
+		u, err := tt.b.Emit("k", kernel.Kernel{Spec: tt.s, Plan: p})
+		if err != nil || fmt.Sprint(u.Features) != tt.want {
+			t.Errorf("%s, %s: features %v, want %s (%v)", tt.b.Target().Name, tt.s, u.Features, tt.want, err)
+		}
+	}
 }
 
 // TestErrors: Emit refuses what it cannot do, and does not panic.

@@ -49,6 +49,7 @@ const planFile = "plan.txt"
 var backends = []func() codegen.Backend{
 	func() codegen.Backend { return amd64.NewAMX() },
 	func() codegen.Backend { return amd64.NewBF16() },
+	func() codegen.Backend { return amd64.NewVNNI() },
 	func() codegen.Backend { return amd64.New() },
 	func() codegen.Backend { return amd64.NewAVX2() },
 	func() codegen.Backend { return arm64.NewBF16() },

@@ -128,7 +128,7 @@ func TestHeads(t *testing.T) {
 			_, dir := compile(t, headDir(t, name), ir.F32)
 			task, cases := headCases(t, name)
 			b := built(t, dir)
-			for _, tier := range tiers() {
+			for _, tier := range tiers(ir.F32) {
 				t.Run(tier, func(t *testing.T) {
 					d := start(t, b, tier, 0)
 					if name != "encoder" {

@@ -28,7 +28,7 @@ func TestVariantsInt8(t *testing.T) {
 			_, dir := compile(t, modelDir(t, v, "model.safetensors"), ir.I8)
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
 			b := built(t, dir)
-			for _, tier := range tiers() {
+			for _, tier := range tiers(ir.I8) {
 				t.Run(tier, func(t *testing.T) {
 					d := start(t, b, tier, 0)
 					for _, c := range cases {
@@ -48,7 +48,7 @@ func TestVariantsInt8(t *testing.T) {
 func TestBitsInt8(t *testing.T) {
 	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.I8)
 	b := built(t, dir)
-	for _, tier := range tiers() {
+	for _, tier := range tiers(ir.I8) {
 		t.Run(tier, func(t *testing.T) {
 			checkBits(t, start(t, b, tier, 1), start(t, b, tier, 2), 33, 1, 2, 7, 130, 19, 64)
 		})

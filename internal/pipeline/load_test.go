@@ -120,13 +120,13 @@ func TestGCStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, dir := compile(t, wide, 0)
+	m, dir := compile(t, wide, 0)
 	run := loadTest(t, dir)
 	collections := "4"
 	if *long {
 		collections = "40"
 	}
-	for _, tier := range tiers() {
+	for _, tier := range tiers(m.DType()) {
 		t.Run(tier, func(t *testing.T) {
 			if tier == rt.PortableTier {
 				if !*long { // its kernels are in Go, which can always be stopped

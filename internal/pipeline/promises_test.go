@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/bertc/bertc/emit"
+	"github.com/bertc/bertc/ir"
+	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/passes"
 	"github.com/bertc/bertc/program"
 )
@@ -21,8 +23,8 @@ import (
 // TestBits: a sequence alone, in a batch, in any order, with one or two threads: the same bytes,
 // of hidden states and of logits.
 func TestBits(t *testing.T) {
-	_, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
-	for _, tier := range tiers() {
+	m, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
+	for _, tier := range tiers(m.DType()) {
 		t.Run(tier, func(t *testing.T) {
 			checkBits(t, driver(t, dir, tier, 1), driver(t, dir, tier, 2), 33, 1, 2, 7, 130, 19, 64)
 		})
@@ -245,6 +247,38 @@ func TestPlan(t *testing.T) {
 	for _, want := range wants {
 		if !strings.Contains(string(out), want+"\n") {
 			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// TestChoice says which kernel set of a package a kind of processor chooses by itself: the first whose
+// features it has and that avoids no trait of it (TestAvoid of package runtime).
+func TestChoice(t *testing.T) {
+	const slow = "half-rate VDPBF16PS"
+	for _, cpu := range []struct {
+		name, has, trait string // has names a target: the CPU has its features
+		f32, bf16, int8  string
+	}{
+		{"Sapphire Rapids", "amd64/amx", slow, "amx", "amx", "amx"},
+		{"the same without AMX", "amd64/avx512bf16", slow, "avx512f", "avx512f", "avx512vnni"},
+		{"Zen 4", "amd64/avx512bf16", "", "avx512bf16", "avx512bf16", "avx512bf16"},
+		{"Cascade Lake", "amd64/avx512vnni", slow, "avx512f", "avx512f", "avx512vnni"},
+		{"Skylake-SP", "amd64/avx512f", slow, "avx512f", "avx512f", "avx512f"},
+		{"Zen 3", "amd64/avx2", "", "avx2", "avx2", "avx2"},
+		{"Neoverse V1", "arm64/bf16", "", "bf16", "bf16", "bf16"},
+		{"Neoverse N1", "arm64/dotprod", "", "neon", "neon", "dotprod"},
+	} {
+		has, _ := kernel.LookupTarget(cpu.has)
+		runs := func(name string) bool {
+			target, _ := kernel.LookupTarget(name)
+			lacks := func(f string) bool { return !slices.Contains(has.Features, f) }
+			return target.GOARCH == has.GOARCH && !slices.ContainsFunc(target.Features, lacks) && !slices.Contains(target.Avoid, cpu.trait)
+		}
+		for math, want := range map[ir.DType]string{ir.F32: cpu.f32, ir.BF16: cpu.bf16, ir.I8: cpu.int8} {
+			targets := Targets(math)
+			if i := slices.IndexFunc(targets, runs); i < 0 || targets[i] != has.GOARCH+"/"+want {
+				t.Errorf("%s, %s: kernel set %d of %v, want %s", cpu.name, math, i, targets, want)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/bertc/bertc/graph/bert"
 	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
+	rt "github.com/bertc/bertc/runtime"
 )
 
 // The variants are random checkpoints of the family with outputs computed in float64 by an
@@ -83,12 +84,15 @@ func driver(t testing.TB, dir, tier string, threads int) *Driver {
 	return start(t, built(t, dir), tier, threads)
 }
 
-// tiers are the kernel sets that this architecture can be forced to.
-func tiers() []string {
-	if runtime.GOARCH == "amd64" {
-		return []string{"portable", "avx2", "avx512f", "avx512bf16", "amx"}
+// tiers are the kernel sets that a package in math can be forced to on this architecture.
+func tiers(math ir.DType) []string {
+	names := []string{rt.PortableTier}
+	for _, target := range Targets(math) {
+		if arch, name, _ := strings.Cut(target, "/"); arch == runtime.GOARCH {
+			names = append(names, name)
+		}
 	}
-	return []string{"portable"}
+	return names
 }
 
 // goldenCase is one case of a golden file.
@@ -179,7 +183,7 @@ func TestVariantsF32(t *testing.T) {
 			_, dir := compile(t, modelDir(t, v, "model.safetensors"), ir.F32)
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
 			b := built(t, dir)
-			for _, tier := range tiers() {
+			for _, tier := range tiers(ir.F32) {
 				t.Run(tier, func(t *testing.T) {
 					d := start(t, b, tier, 0)
 					for _, c := range cases {
@@ -258,9 +262,9 @@ func TestVariantsBF16(t *testing.T) {
 	for _, v := range []string{"rms_rope_mqa_bias", "ln_abs_mha_bias"} {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
-			_, dir := compile(t, modelDir(t, v, "model.bf16.safetensors"), 0)
+			m, dir := compile(t, modelDir(t, v, "model.bf16.safetensors"), 0)
 			b := built(t, dir)
-			for _, tier := range tiers() {
+			for _, tier := range tiers(m.DType()) {
 				t.Run(tier, func(t *testing.T) {
 					d := start(t, b, tier, 0)
 					for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")) {
@@ -279,7 +283,7 @@ func TestVariantsBF16(t *testing.T) {
 // TestTinyFillMask reproduces what Hugging Face's pipeline says of the tiny model.
 func TestTinyFillMask(t *testing.T) {
 	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.F32)
-	for _, tier := range tiers() {
+	for _, tier := range tiers(ir.F32) {
 		t.Run(tier, func(t *testing.T) { checkFillMask(t, driver(t, dir, tier, 0), 1000) })
 	}
 }
@@ -332,7 +336,7 @@ func checkFillMask(t *testing.T, d *Driver, most int) {
 func TestTinyGolden(t *testing.T) {
 	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.F32)
 	b := built(t, dir)
-	for _, tier := range tiers() {
+	for _, tier := range tiers(ir.F32) {
 		t.Run(tier, func(t *testing.T) {
 			d := start(t, b, tier, 0)
 			for _, c := range goldenCases(t, filepath.Join(root, "models/tiny/golden/outputs.safetensors")) {

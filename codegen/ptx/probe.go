@@ -319,7 +319,7 @@ func firstDifference(got, want []byte) int {
 }
 
 // RunProbes loads the probes and runs them. It returns what each found, in order: nil, or an error
-// that says where its result differs.
+// that says where its result differs. The other error is of a call of the device that failed.
 func RunProbes(d cuda.Driver, probes []Probe) (found []error, err error) {
 	var texts []string
 	for _, p := range probes {
@@ -345,7 +345,7 @@ func RunProbes(d cuda.Driver, probes []Probe) (found []error, err error) {
 		}
 		var wrong error
 		if i := p.want(got); i >= 0 {
-			wrong = fmt.Errorf("probe %s (%s): the result is wrong from byte %d on", p.Name, p.Asks, i)
+			wrong = fmt.Errorf("the result is wrong from byte %d on", i)
 		}
 		if p.columns > 0 {
 			first := firstColumns(got, p.columns)
@@ -353,7 +353,7 @@ func RunProbes(d cuda.Driver, probes []Probe) (found []error, err error) {
 				columns = first
 			}
 			if i := firstDifference(first, columns); i >= 0 && wrong == nil {
-				wrong = fmt.Errorf("probe %s (%s): columns have other bits than in a tile of %d", p.Name, p.Asks, probeColumns[0])
+				wrong = fmt.Errorf("columns have other bits than in a tile of %d", probeColumns[0])
 			}
 		}
 		found = append(found, wrong)

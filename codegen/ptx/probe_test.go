@@ -10,13 +10,14 @@ import (
 
 // TestProbes runs the probes on the emulator, which has to be what the formulas say.
 func TestProbes(t *testing.T) {
-	found, err := RunProbes(emulator.Open(1, 1), Probes())
+	probes := Probes()
+	found, err := RunProbes(emulator.Open(1, 1), probes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range found {
+	for i, err := range found {
 		if err != nil {
-			t.Error(err)
+			t.Errorf("%s (%s): %v", probes[i].Name, probes[i].Asks, err)
 		}
 	}
 	t.Logf("%d probes", len(found))

@@ -107,7 +107,7 @@ func (c *checker) device() error {
 	for i, err := range found {
 		if err != nil {
 			wrong++
-			c.say(false, "probe "+probes[i].Name, probes[i].Asks, "%v", err)
+			c.say(false, probes[i].Name, probes[i].Asks, "%v", err)
 		}
 	}
 	c.say(wrong == 0, "probes", "wgmma and TMA as documented", "%d of %d", len(probes)-wrong, len(probes))

@@ -2,6 +2,8 @@ package emu
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -133,6 +135,7 @@ func TestBehindWait(t *testing.T) {
 		{what: "an mbarrier, arrived at behind the wait", body: "@%p1 bra OTHER; griddepcontrol.wait; @%p3 mbarrier.arrive.shared::cta.b64 _, [%r1]; ret; OTHER: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r1], 0; @!%p3 bra OTHER;" + read, legal: true},
 		{what: "an mbarrier, arrived at before the wait", body: "@%p1 bra OTHER; @%p3 mbarrier.arrive.shared::cta.b64 _, [%r1]; griddepcontrol.wait; ret; OTHER: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r1], 0; @!%p3 bra OTHER;" + read},
 		{what: "an mbarrier, arrived at by a lane that has not waited", body: "@%p1 bra OTHER; @!%p2 griddepcontrol.wait; @%p3 mbarrier.arrive.shared::cta.b64 _, [%r1]; ret; OTHER: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r1], 0; @!%p3 bra OTHER;" + read},
+		{what: "an mbarrier, at which another lane has waited", body: "@%p1 bra OTHER; griddepcontrol.wait; @%p3 mbarrier.arrive.shared::cta.b64 _, [%r1]; ret; OTHER: @!%p2 bra READ; WAIT: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r1], 0; @!%p3 bra WAIT; READ:" + read},
 		{what: "another CTA waits", body: "mov.u32 %r6, %ctaid.x; setp.eq.u32 %p3, %r6, 0; @%p3 griddepcontrol.wait;" + read, cluster: 2},
 		{what: "another CTA of the cluster waits", cluster: 2, legal: true,
 			body: "mov.u32 %r6, %ctaid.x; setp.eq.u32 %p3, %r6, 0; @%p3 griddepcontrol.wait; barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" + read},
@@ -193,6 +196,101 @@ func TestUsesGlobal(t *testing.T) {
 				} else if err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
+			}
+		}
+	}
+}
+
+// TestUsesBox: of a tensor the rows of the box count. A launch ahead has written row 2, 32 bytes.
+func TestUsesBox(t *testing.T) {
+	ahead := mustParse(t, gridKernel("@%p3 st.global.v4.u32 [%rd0+64], {%r0, %r0, %r0, %r0};")).Kernels[0]
+	for _, instruction := range []string{
+		"cp.async.bulk.prefetch.tensor.2d.L2.global [%rd0, {0, %r0}];",
+		"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 64; cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd0, {0, %r0}], [%r1]; W: mbarrier.try_wait.parity.shared::cta.b64 %p, [%r1], 0; @!%p bra W;",
+		"cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd0, {0, %r0}], [%r2]; cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;",
+	} {
+		k := mustParse(t, header+`
+.visible .entry k(.param .align 64 .b8 map[128], .param .u32 row)
+{
+	.shared .align 128 .b8 stage[64];
+	.shared .align 8 .b8 box[8];
+	.reg .pred %p; .reg .b32 %r<5>; .reg .b64 %rd0;
+	mov.b64 %rd0, map; cvta.param.u64 %rd0, %rd0;
+	mov.u32 %r1, box; mov.u32 %r2, stage; mov.u32 %r3, %tid.x;
+	mad.lo.u32 %r4, %r3, 2, %r2; st.shared.u16 [%r4], 0;
+	fence.proxy.async.shared::cta; bar.warp.sync -1;
+	setp.ne.u32 %p, %r3, 0; @%p ret;
+	ld.param.u32 %r0, [row]; mbarrier.init.shared::cta.b64 [%r1], 1; fence.mbarrier_init.release.cluster;
+`+instruction+"\n	ret;\n}").Kernels[0]
+		for row, fault := range []bool{false, true, true, false} {
+			h := newHost(t, 1)
+			p := h.upload(make([]uint16, 5*16))
+			h.must(h.launch(ahead, Config{Block: [3]int{64}}, p, p))
+			tm := h.encode(TensorMap{Type: BFloat16, Address: p, Dims: []uint64{16, 5}, Strides: []uint64{32}, Box: []uint32{16, 2}})
+			err := h.launch(k, Config{Block: [3]int{32}, Dependent: true}, tm, uint32(row))
+			if fault {
+				wantReport(t, err, Dependency)
+			} else if err != nil {
+				t.Errorf("row %d: %s: %v", row, instruction, err)
+			}
+		}
+	}
+}
+
+// TestHostWaits: copies of the host, and a launch that failed, end what dependent launches may overlap with. Then
+// nothing is kept of the grids before.
+func TestHostWaits(t *testing.T) {
+	write := mustParse(t, gridKernel("st.global.u8 [%rd0], %r3;")).Kernels[0]
+	read := mustParse(t, gridKernel("ld.global.u8 %r4, [%rd0];")).Kernels[0]
+	for what, wait := range map[string]func(h *host, a uint64){
+		"CopyIn":  func(h *host, a uint64) { h.must(h.CopyIn(a, make([]byte, 1))) },
+		"CopyOut": func(h *host, a uint64) { h.must(h.CopyOut(make([]byte, 1), a)) },
+		"Memset":  func(h *host, a uint64) { h.must(h.Memset(a, 0, 1)) },
+		"failure": func(h *host, a uint64) {
+			if h.launch(read, Config{Block: [3]int{33}, Dependent: true}, a, a) == nil {
+				t.Error("a block of 33 threads runs")
+			}
+		},
+	} {
+		h := newHost(t, 1)
+		a := h.upload(make([]byte, 64))
+		for range 3 {
+			h.must(h.launch(write, Config{Block: [3]int{64}, Dependent: true}, a, a))
+			wait(h, a)
+			if err := h.launch(read, Config{Block: [3]int{64}, Dependent: true}, a, a); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			wait(h, a)
+		}
+		if n := len(h.find(a).prints); n != 1 {
+			t.Errorf("%s: %d grids are remembered", what, n)
+		}
+	}
+}
+
+// TestBitmap compares with a slice of booleans.
+func TestBitmap(t *testing.T) {
+	const size = 200
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		b, want := make(bitmap, (size+63)/64), make([]bool, size)
+		for range r.IntN(3) {
+			off := r.IntN(size)
+			n := 1 + r.IntN(min(size-off, 80))
+			b.set(off, n)
+			for i := off; i < off+n; i++ {
+				want[i] = true
+			}
+		}
+		for range 50 {
+			off := r.IntN(size)
+			n := 1 + r.IntN(size-off)
+			first := slices.Index(want[off:off+n], true)
+			if first >= 0 {
+				first += off
+			}
+			if got := b.first(off, n); got != first {
+				t.Fatalf("the first of %d from %d is %d, want %d", n, off, got, first)
 			}
 		}
 	}

@@ -107,7 +107,7 @@ func TestDeviceModel(t *testing.T) {
 			t.Parallel()
 			var d *hostDevice
 			m, model, mod := deviceModel(t, modelDir(t, v, "model.safetensors"), nil, func(m *rt.Model, r *Result) (rt.Device, error) {
-				d = &hostDevice{mod: &r.Tables}
+				d = &hostDevice{mod: &r.Tables, weights: m}
 				return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 			})
 			s := deviceSession(t, model, rt.SessionOptions{MaxTokens: 512})
@@ -230,7 +230,7 @@ func checkBest(t *testing.T, s *rt.Session, mod *rt.Module) {
 func TestDeviceCalls(t *testing.T) {
 	var d *hostDevice
 	_, model, mod := deviceModel(t, modelDir(t, "rms_rope_mqa_bias", "model.safetensors"), nil, func(m *rt.Model, r *Result) (rt.Device, error) {
-		d = &hostDevice{mod: &r.Tables}
+		d = &hostDevice{mod: &r.Tables, weights: m}
 		return cuda.Open(d, m, &r.Tables, hostProgram(&r.Tables), "")
 	})
 	ctx := context.Background()

@@ -18,7 +18,8 @@ import (
 // comments of runtime/cuda/abi.go, in float64: what they give is right when the arguments of
 // every launch are.
 type hostDevice struct {
-	mod *rt.Module
+	mod     *rt.Module
+	weights *rt.Model // no upload reads their mapped file
 
 	mu     sync.Mutex
 	next   cuda.Pointer
@@ -175,6 +176,11 @@ func (d *hostDevice) bytes(at cuda.Pointer) []byte {
 }
 
 func (d *hostDevice) Upload(dst cuda.Pointer, src []byte) error {
+	for _, w := range d.mod.Weights {
+		if file, _ := d.weights.Weight(w.Name); len(file) > 0 && &file[0] == &src[0] {
+			return fmt.Errorf("the driver reads %s in the mapped file: a fault there would end the process", w.Name)
+		}
+	}
 	copy(d.bytes(dst)[:len(src)], src)
 	return nil
 }

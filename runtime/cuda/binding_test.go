@@ -47,6 +47,8 @@ func TestBinding(t *testing.T) {
 		{"calls", "TestDriverCalls", nil},
 		{"heap", "TestNoHeap", nil},
 		{"no device", "TestNoDriver", []string{"CUDA_MOCK_FAIL=cuInit", "WANT=cuInit: CUDA_ERROR_NO_DEVICE (100), no CUDA-capable device is detected"}},
+		{"no version", "TestNoDriver", []string{"CUDA_MOCK_FAIL=cuDriverGetVersion", "WANT=cuDriverGetVersion: CUDA_ERROR_MOCK (1), the mock was told to fail"}},
+		{"no count", "TestNoDriver", []string{"CUDA_MOCK_FAIL=cuDeviceGetCount", "WANT=cuDeviceGetCount: CUDA_ERROR_MOCK (1), the mock was told to fail"}},
 		{"none shown", "TestNoDriver", []string{"CUDA_MOCK_DEVICES=0", "WANT=the CUDA driver shows no device"}},
 		{"other device", "TestNoDriver", []string{"CUDA_MOCK_CAPABILITY=80", "WANT=Mock H100 has compute capability 8.0, the kernels are for 9.0 (H100, H200)"}},
 		{"old driver", "TestNoDriver", []string{"CUDA_MOCK_VERSION=12020", "WANT=the CUDA driver is of CUDA 12.2, the kernels need 12.3"}},
@@ -55,6 +57,7 @@ func TestBinding(t *testing.T) {
 		{"no memory", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuMemAlloc_v2", "WANT=512 bytes: cuMemAlloc: CUDA_ERROR_MOCK (2), the mock was told to fail"}},
 		{"not zeroed", "TestFailedAlloc", []string{"CUDA_MOCK_FAIL=cuMemsetD8_v2"}},
 		{"no stream", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuStreamCreate", "WANT=cuStreamCreate: CUDA_ERROR_MOCK (1), the mock was told to fail"}},
+		{"no capture", "TestFailedCapture", []string{"CUDA_MOCK_FAIL=cuStreamEndCapture"}},
 		{"kernel fault", "TestFailedCall", []string{"CUDA_MOCK_FAIL=cuStreamSynchronize", "WANT=cuStreamSynchronize: CUDA_ERROR_MOCK (719), the mock was told to fail"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -49,6 +49,16 @@ type Stream interface {
 	Close() error
 }
 
+// first returns the first error, nil for none: where a device has failed, so do the calls that clean up.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Pointer is an address of device memory.
 type Pointer uint64
 

@@ -31,12 +31,9 @@ static const char *open_library(void) {
 // makes it current first.
 #define CURRENT(c) do { CUresult r = cu.cuCtxSetCurrent(c); if (r != 0) return r; } while (0)
 
-static CUresult init(int *version, int *devices) {
-	CUresult r = cu.cuInit(0);
-	if (r == 0)
-		r = cu.cuDriverGetVersion(version);
-	return r ? r : cu.cuDeviceGetCount(devices);
-}
+static CUresult init(void) { return cu.cuInit(0); }
+static CUresult driver_version(int *v) { return cu.cuDriverGetVersion(v); }
+static CUresult device_count(int *n) { return cu.cuDeviceGetCount(n); }
 
 static const char *error_name(CUresult r) {
 	const char *s = NULL;
@@ -140,21 +137,12 @@ import (
 // This file owns the binding of the CUDA driver: libcuda.so.1, which is opened at run time, and
 // the first device that it shows (CUDA_VISIBLE_DEVICES chooses another).
 
-// Error is a call of the CUDA driver that failed.
-type Error struct {
-	Call string
-	Code int
-	Text string
-}
-
-func (e Error) Error() string { return fmt.Sprintf("%s: %s", e.Call, e.Text) }
-
-// check makes an error of what a call returned.
+// check makes an error of what a call returned: the call, and what the driver says of it.
 func check(call string, r C.CUresult) error {
 	if r == 0 {
 		return nil
 	}
-	return Error{call, int(r), fmt.Sprintf("%s (%d), %s", C.GoString(C.error_name(r)), int(r), C.GoString(C.error_string(r)))}
+	return fmt.Errorf("%s: %s (%d), %s", call, C.GoString(C.error_name(r)), int(r), C.GoString(C.error_string(r)))
 }
 
 // minVersion is the CUDA version that a driver must have: graphs know dependent launches since 12.3
@@ -168,12 +156,18 @@ var library = sync.OnceValues(func() (int, error) {
 		return 0, fmt.Errorf("no CUDA driver: %s", C.GoString(missing))
 	}
 	var version, devices C.int
-	if err := check("cuInit", C.init(&version, &devices)); err != nil {
+	if err := check("cuInit", C.init()); err != nil {
+		return 0, err
+	}
+	if err := check("cuDriverGetVersion", C.driver_version(&version)); err != nil {
+		return 0, err
+	}
+	if err := check("cuDeviceGetCount", C.device_count(&devices)); err != nil {
 		return 0, err
 	}
 	switch {
 	case version < minVersion:
-		return 0, fmt.Errorf("the CUDA driver is of CUDA %d.%d, the kernels need %d.%d", version/1000, version%1000/10, minVersion/1000, minVersion%1000/10)
+		return 0, fmt.Errorf("the CUDA driver is of CUDA %s, the kernels need %s", DeviceInfo{Driver: int(version)}.CUDA(), DeviceInfo{Driver: minVersion}.CUDA())
 	case devices == 0:
 		return 0, errors.New("the CUDA driver shows no device")
 	}
@@ -331,7 +325,7 @@ func (g *gpu) Close() error {
 	if g.module != nil {
 		err = check("cuModuleUnload", C.module_unload(g.context, g.module))
 	}
-	return errors.Join(err, check("cuDevicePrimaryCtxRelease", C.context_release(g.device)))
+	return first(err, check("cuDevicePrimaryCtxRelease", C.context_release(g.device)))
 }
 
 // gpuStream is a stream of the CUDA driver.
@@ -371,7 +365,7 @@ func (s *gpuStream) Capture(record func() error) (Graph, error) {
 		defer C.graph_destroy(s.context, graph)
 	}
 	if err != nil || failed != nil {
-		return 0, errors.Join(failed, err)
+		return 0, first(failed, err)
 	}
 	var exec C.CUgraphExec
 	err = check("cuGraphInstantiate", C.graph_instantiate(s.context, graph, &exec))

@@ -188,6 +188,18 @@ func TestFailedAlloc(t *testing.T) {
 	}
 }
 
+// TestFailedCapture: the error is that of the launch which failed, not that of the capture it broke.
+func TestFailedCapture(t *testing.T) {
+	s := must(openMock(t).NewStream())
+	if _, err := s.Capture(func() error { return fmt.Errorf("no launch") }); err == nil || err.Error() != "no launch" {
+		t.Errorf("a launch fails: %v", err)
+	}
+	_, err := s.Capture(func() error { return nil })
+	if want := "cuStreamEndCapture: CUDA_ERROR_MOCK (901), the mock was told to fail"; err == nil || err.Error() != want {
+		t.Errorf("the capture fails: %v, want %s", err, want)
+	}
+}
+
 // TestFailedCall: errors name the call, and have the driver's text.
 func TestFailedCall(t *testing.T) {
 	d := openMock(t)

@@ -118,14 +118,9 @@ func (m *Model) leave() error {
 	if !last {
 		return nil
 	}
-	var first error
+	var err error
 	for _, p := range m.memory {
-		if err := m.driver.Free(p); first == nil {
-			first = err
-		}
+		err = first(err, m.driver.Free(p))
 	}
-	if err := m.driver.Close(); first == nil {
-		first = err
-	}
-	return first
+	return first(err, m.driver.Close())
 }

@@ -143,28 +143,22 @@ func (m *Model) findsBest() bool { return m.mod.Logits != 0 && len(m.program.Top
 // Close frees the session's memory. Nothing of it runs: a call ends when its work has.
 func (s *Session) Close() error {
 	d := s.model.driver
-	var first error
-	keep := func(err error) {
-		if first == nil {
-			first = err
-		}
-	}
+	var err error
 	for _, g := range s.graphs {
-		keep(s.stream.FreeGraph(g))
+		err = first(err, s.stream.FreeGraph(g))
 	}
 	for _, h := range [][]byte{s.host, s.hidden, s.top} {
 		if h != nil {
-			keep(d.HostFree(h))
+			err = first(err, d.HostFree(h))
 		}
 	}
 	if s.arena != nil {
-		keep(d.Free(s.arena))
+		err = first(err, d.Free(s.arena))
 	}
 	if s.stream != nil {
-		keep(s.stream.Close())
+		err = first(err, s.stream.Close())
 	}
-	keep(s.model.leave())
-	return first
+	return first(err, s.model.leave())
 }
 
 // Hidden is the room for the hidden states.

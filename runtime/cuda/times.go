@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"errors"
+	"fmt"
 	"time"
 )
 
@@ -28,7 +28,7 @@ func (s *Session) Times(ids, positions, starts []int32, repeat int) ([]StepTime,
 	var out []StepTime
 	seen := map[int]bool{}
 	for i := 0; i < len(ph.calls); {
-		step, first := ph.calls[i].step, i
+		step, begin := ph.calls[i].step, i
 		for i < len(ph.calls) && ph.calls[i].step == step {
 			i++
 		}
@@ -37,7 +37,7 @@ func (s *Session) Times(ids, positions, starts []int32, repeat int) ([]StepTime,
 			continue
 		}
 		seen[k] = true
-		took, err := s.time(ph.calls[first:i], repeat)
+		took, err := s.time(ph.calls[begin:i], repeat)
 		if err != nil {
 			return nil, err
 		}
@@ -61,14 +61,15 @@ func (s *Session) time(calls []call, repeat int) (took time.Duration, err error)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, s.stream.FreeGraph(graph)) }()
+	defer func() { err = first(err, s.stream.FreeGraph(graph)) }()
 	for range 2 {
 		begin := time.Now()
-		if err := s.stream.LaunchGraph(graph); err != nil {
-			return 0, err
+		err := s.stream.LaunchGraph(graph)
+		if err == nil {
+			err = s.stream.Sync()
 		}
-		if err := s.stream.Sync(); err != nil {
-			return 0, err
+		if err != nil {
+			return 0, fmt.Errorf("step %s: %w", s.model.step(calls[0].step).Name, err)
 		}
 		took = time.Since(begin) / time.Duration(repeat)
 	}

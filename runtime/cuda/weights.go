@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -90,7 +91,7 @@ func (m *Model) upload(weights *rt.Model, s *rt.Step, p Param) (err error) {
 	var w matrix
 	switch k.form {
 	case asFile:
-		w.at, err = m.put(file(k.w))
+		w.at, err = m.put(slices.Clone(file(k.w))) // a fault in the driver's code would end the process
 	case asMatrix:
 		var src source
 		if src, err = m.source(s, file(k.w)); err == nil {

@@ -58,10 +58,10 @@ static uint64_t hash(const unsigned char *data, size_t n) {
 #define FAILS(code) if (fails(__func__)) return code
 
 CUresult cuInit(unsigned flags) { FAILS(100); return 0; }
-CUresult cuDriverGetVersion(int *v) { *v = setting("CUDA_MOCK_VERSION", 12080); return 0; }
+CUresult cuDriverGetVersion(int *v) { FAILS(1); *v = setting("CUDA_MOCK_VERSION", 12080); return 0; }
 CUresult cuGetErrorName(CUresult r, const char **s) { *s = r == 100 ? "CUDA_ERROR_NO_DEVICE" : "CUDA_ERROR_MOCK"; return 0; }
 CUresult cuGetErrorString(CUresult r, const char **s) { *s = r == 100 ? "no CUDA-capable device is detected" : "the mock was told to fail"; return 0; }
-CUresult cuDeviceGetCount(int *n) { *n = setting("CUDA_MOCK_DEVICES", 1); return 0; }
+CUresult cuDeviceGetCount(int *n) { FAILS(1); *n = setting("CUDA_MOCK_DEVICES", 1); return 0; }
 CUresult cuDeviceGet(CUdevice *d, int i) { *d = i; return 0; }
 CUresult cuDeviceGetName(char *name, int n, CUdevice d) { snprintf(name, n, "Mock H100"); return 0; }
 CUresult cuDeviceTotalMem_v2(size_t *n, CUdevice d) { *n = MEMORY_BYTES; return 0; }
@@ -168,7 +168,7 @@ CUresult cuStreamSynchronize(CUstream s) {
 
 
 CUresult cuStreamBeginCapture_v2(CUstream s, int mode) { FAILS(1); say("capture mode %d\n", mode); capturing = 1; return 0; }
-CUresult cuStreamEndCapture(CUstream s, CUgraph *g) { say("captured\n"); capturing = 0; *g = (CUgraph)0x44; return 0; }
+CUresult cuStreamEndCapture(CUstream s, CUgraph *g) { say("captured\n"); capturing = 0; FAILS(901); *g = (CUgraph)0x44; return 0; }
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags) { FAILS(1); *e = (CUgraphExec)(intptr_t)++graphs; return g == (CUgraph)0x44 ? 0 : 1; }
 CUresult cuGraphDestroy(CUgraph g) { say("graph done\n"); return g == (CUgraph)0x44 ? 0 : 1; }
 CUresult cuGraphExecDestroy(CUgraphExec e) { say("graph free %ld\n", (long)(intptr_t)e); return 0; }

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -107,10 +108,7 @@ func (b *bench) output(d ir.DType, rows, cols int) (dst, shadow, stats output) {
 	make := func(kind cuda.ParamKind, d ir.DType, cols int) output {
 		o := output{b: b, d: d, rows: rows, cols: cols, pitch: cuda.Pitch(cols, d == ir.BF16)}
 		o.size = (rows + 1) * o.pitch
-		o.addr = b.alloc(o.size, nil)
-		if err := b.dev.Memset(o.addr, untouched, o.size); err != nil {
-			b.t.Fatal(err)
-		}
+		o.addr = b.alloc(o.size, bytes.Repeat([]byte{untouched}, o.size))
 		b.bind(kind, cuda.OperandDst, o.addr)
 		return o
 	}

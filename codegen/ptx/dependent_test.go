@@ -3,6 +3,7 @@ package ptx
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,51 +17,63 @@ import (
 
 // This file owns the tests of launches that may begin before the one ahead has ended.
 
-// overwrite is a kernel of 32 threads that writes zeros to so many words, when the grids ahead have completed.
-const overwrite = `
-.visible .entry overwrite(.param .u64 to, .param .u32 words)
+// rewrite is a kernel of 1024 threads that writes what is there to so many words, when the grids ahead have completed.
+const rewrite = `
+.visible .entry rewrite(.param .u64 to, .param .u32 words)
 {
-	.reg .pred %p; .reg .b32 %r<3>; .reg .b64 %rd<2>;
+	.reg .pred %p; .reg .b32 %r<8>; .reg .b64 %rd<2>;
 	griddepcontrol.launch_dependents;
 	griddepcontrol.wait;
 	ld.param.u64 %rd0, [to]; ld.param.u32 %r1, [words];
-	mov.u32 %r0, %tid.x;
-LOOP:
+	and.b32 %r2, %r1, -4; mov.u32 %r3, %tid.x; shl.b32 %r0, %r3, 2;
+FOURS:
+	setp.ge.u32 %p, %r0, %r2;
+	@%p bra REST;
+	mad.wide.u32 %rd1, %r0, 4, %rd0;
+	ld.global.v4.u32 {%r4, %r5, %r6, %r7}, [%rd1];
+	st.global.v4.u32 [%rd1], {%r4, %r5, %r6, %r7};
+	add.u32 %r0, %r0, 4096;
+	bra FOURS;
+REST:
+	add.u32 %r0, %r2, %r3;
 	setp.ge.u32 %p, %r0, %r1;
 	@%p ret;
-	mul.wide.u32 %rd1, %r0, 4; add.u64 %rd1, %rd0, %rd1;
-	mov.u32 %r2, 0; st.global.u32 [%rd1], %r2;
-	add.u32 %r0, %r0, 32;
-	bra LOOP;
+	mad.wide.u32 %rd1, %r0, 4, %rd0;
+	ld.global.u32 %r4, [%rd1];
+	st.global.u32 [%rd1], %r4;
+	ret;
 }`
 
 // activations are operands that launches ahead may have written.
 var activations = []cuda.Operand{cuda.OperandSrc, cuda.OperandRes, cuda.OperandDst}
 
-// behind runs a launch behind others that write its activations, one each.
-func (b *bench) behind(module *emu.Module, l cuda.Launch, rows, items int) error {
-	m, err := emu.Parse(Module(overwrite))
+// ahead does launches that rewrite the activations, one each, so that a dependent launch behind them must not
+// touch these before it has waited.
+func (b *bench) ahead() {
+	b.t.Helper()
+	m, err := emu.Parse(Module(rewrite))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	k := m.Kernels[0]
+	at := map[uint64]bool{}
 	for bound, v := range b.values {
 		if m, ok := v.(matrix); ok {
 			v = m.addr
 		}
-		p, ok := v.(uint64)
-		if !ok || !slices.Contains(activations, bound.operand) || bound.kind >= cuda.ParamRows {
-			continue
+		if p, ok := v.(uint64); ok && p != 0 && bound.kind < cuda.ParamRows && slices.Contains(activations, bound.operand) {
+			at[p] = true
 		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(at)) {
 		params, err := k.Pack(p, uint32(b.sizes[p]/4))
 		if err == nil {
-			err = b.dev.Launch(k, emu.Config{Block: [3]int{32}, Dependent: true}, params)
+			err = b.dev.Launch(k, emu.Config{Block: [3]int{1024}, Dependent: true}, params)
 		}
 		if err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	return b.run(module, l, rows, items)
 }
 
 // TestDependent: launches that may begin before the one ahead has ended touch nothing of it before their wait, and
@@ -103,7 +116,7 @@ func TestDependent(t *testing.T) {
 					b.bind(cuda.ParamItemCount, 0, count(blocks))
 					b.output(c.spec.Out, rows, c.spec.Heads*c.spec.HeadDim)
 				}
-				return b.behind(m, l, rows, blocks)
+				return b.run(m, l, rows, blocks)
 			}
 			if err := run(m); err != nil {
 				t.Fatal(err)

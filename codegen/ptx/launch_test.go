@@ -18,7 +18,7 @@ type bench struct {
 	dev    *emu.Device
 	sms    int
 	values map[binding]any // uint64, uint32, or matrix for tensor maps
-	sizes  map[uint64]int  // of what alloc returned
+	sizes  map[uint64]int  // of memory with content
 }
 
 type binding struct {
@@ -41,12 +41,12 @@ func (b *bench) alloc(size int, content []byte) uint64 {
 	b.t.Helper()
 	p, err := b.dev.Alloc(size)
 	if err == nil && content != nil {
+		b.sizes[p] = size
 		err = b.dev.CopyIn(p, content)
 	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.sizes[p] = size
 	return p
 }
 
@@ -74,7 +74,7 @@ func (b *bench) bf16Matrix(v []float32, rows, cols int) matrix {
 	return matrix{b.alloc(len(content), content), rows, cols, pitch}
 }
 
-// run does a launch for so many rows or items.
+// run does a launch for so many rows or items, a dependent one behind others that use its activations.
 func (b *bench) run(module *emu.Module, l cuda.Launch, rows, items int) error {
 	k := module.Kernel(l.Entry)
 	var params []any
@@ -104,6 +104,9 @@ func (b *bench) run(module *emu.Module, l cuda.Launch, rows, items int) error {
 	}
 	cluster := max(l.Cluster, 1)
 	grid = ceilDiv(grid, cluster) * cluster
+	if l.Dependent {
+		b.ahead()
+	}
 	return b.dev.Launch(k, emu.Config{Grid: [3]int{grid}, Block: [3]int{l.Threads}, Cluster: [3]int{cluster}, Shared: l.Shared, Dependent: l.Dependent}, blob)
 }
 

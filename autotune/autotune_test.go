@@ -85,6 +85,43 @@ func TestLookupThreads(t *testing.T) {
 	}
 }
 
+// TestLookupOtherTarget: a kernel set has the plans that were measured for another one, where both have
+// the instruction that it would choose, and no others.
+func TestLookupOtherTarget(t *testing.T) {
+	codes := kernel.Spec{Kind: kernel.Gemm, In: ir.BF16, Out: ir.F32, Math: ir.I8, Weight: ir.I8, N: 64, K: 64}
+	bf16 := kernel.Spec{Kind: kernel.Attention, In: ir.BF16, Out: ir.BF16, Math: ir.BF16, Heads: 2, KVHeads: 1, HeadDim: 64, Scale: 0.125}
+	norm := kernel.Spec{Kind: kernel.Rowwise, In: ir.F32, Out: ir.F32, K: 64, Prologue: kernel.RMSNorm, Eps: 1e-5}
+	r := &Records{}
+	for _, rec := range []Record{
+		{Target: "amd64/avx512bf16", Spec: codes.String(), Plan: "gemm amd64/avx512bf16 inst=vpdpbusd micro=4x32 block=8x1", MedianNS: 100},
+		{Target: "amd64/avx512bf16", Spec: codes.String(), Plan: "gemm amd64/avx512bf16 inst=vpdpbusd micro=8x32 block=8x1", MedianNS: 200},
+		{Target: "amd64/avx512f", Spec: codes.String(), Plan: "gemm amd64/avx512f inst=vpmaddwd micro=8x32 block=8x1", MedianNS: 1},
+		{Target: "amd64/avx512bf16", Spec: bf16.String(), Plan: "attention amd64/avx512bf16 inst=vdpbf16ps micro=8x32 block=64x64", MedianNS: 1},
+		{Target: "amd64/avx512bf16", Spec: norm.String(), Plan: "rowwise amd64/avx512bf16 block=8x0", MedianNS: 1},
+	} {
+		rec.Machine, rec.Threads, rec.Tokens, rec.Verified = "X 6-1-1", 1, 1, true
+		r.list = append(r.list, rec)
+	}
+	for _, tt := range []struct {
+		s            kernel.Spec
+		target, want string // "": none
+	}{
+		{codes, "amd64/avx512vnni", "gemm amd64/avx512vnni inst=vpdpbusd micro=4x32 block=8x1"},
+		{codes, "amd64/avx512f", "gemm amd64/avx512f inst=vpmaddwd micro=8x32 block=8x1"},
+		{codes, "amd64/amx", ""},  // has vpdpbusd, would choose tdpbssd
+		{codes, "amd64/avx2", ""}, // has a vpmaddwd of other width
+		{bf16, "amd64/avx512vnni", ""},
+		{norm, "amd64/avx512vnni", "rowwise amd64/avx512vnni block=8x0"},
+		{norm, "amd64/avx2", ""},
+		{norm, "arm64/neon", ""},
+	} {
+		plan, from, ok := r.Lookup(tt.s, tt.target, "X 6-1-1")
+		if ok != (tt.want != "") || ok && plan.String() != tt.want {
+			t.Errorf("%s, %s: %s from %q, want %q", tt.target, tt.s, plan, from, tt.want)
+		}
+	}
+}
+
 func TestRecordErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}\n": "test:1: ",

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bertc/bertc/kernel"
 	"github.com/bertc/bertc/program"
@@ -105,7 +106,8 @@ func (r *Records) Specs(target string) []kernel.Spec {
 
 // Lookup returns the best recorded plan of a Spec for a target, and where it is from: the exact
 // machine (fingerprint), else the same class (vendor and family). Records that were not verified
-// or whose plan is not legal any more do not count.
+// or whose plan is not legal any more do not count. Those of other targets do where the code is the
+// same (planOf).
 func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Plan, from string, ok bool) {
 	for _, rung := range []struct {
 		name  string
@@ -151,21 +153,29 @@ type setting struct{ threads, tokens int }
 // best returns the plan with the smallest geometric mean, over the settings, of its time relative
 // to the best in that setting. Plans that were not measured in all of them do not count.
 func (r *Records) best(s kernel.Spec, target string, match func(machine string) bool) (kernel.Plan, bool) {
-	times := map[string]map[setting]float64{} // by plan
+	times := map[kernel.Plan]map[setting]float64{}
 	fastest := map[setting]float64{}
-	var order []string
+	var order []kernel.Plan
 	spec := s.String()
+	choice := sync.OnceValue(func() kernel.Plan {
+		p, _ := kernel.Choose(s, target)
+		return p
+	})
 	for _, rec := range r.list {
-		if rec.Spec != spec || rec.Target != target || !rec.Verified || !match(rec.Machine) {
+		if rec.Spec != spec || !rec.Verified || !match(rec.Machine) {
 			continue
 		}
-		if times[rec.Plan] == nil {
-			times[rec.Plan] = map[setting]float64{}
-			order = append(order, rec.Plan)
+		plan, ok := planOf(rec, target, choice)
+		if !ok || kernel.Check(s, plan) != nil {
+			continue
+		}
+		if times[plan] == nil {
+			times[plan] = map[setting]float64{}
+			order = append(order, plan)
 		}
 		t, at := float64(rec.MedianNS), setting{rec.Threads, rec.Tokens}
-		if old, ok := times[rec.Plan][at]; !ok || t < old {
-			times[rec.Plan][at] = t
+		if old, ok := times[plan][at]; !ok || t < old {
+			times[plan][at] = t
 		}
 		if old, ok := fastest[at]; !ok || t < old {
 			fastest[at] = t
@@ -173,13 +183,12 @@ func (r *Records) best(s kernel.Spec, target string, match func(machine string) 
 	}
 	var best kernel.Plan
 	score, found := 0.0, false
-	for _, text := range order {
-		plan, err := kernel.ParsePlan(text)
-		if err != nil || kernel.Check(s, plan) != nil || len(times[text]) != len(fastest) {
+	for _, plan := range order {
+		if len(times[plan]) != len(fastest) {
 			continue
 		}
 		sum := 0.0
-		for at, t := range times[text] {
+		for at, t := range times[plan] {
 			sum += math.Log(t / fastest[at])
 		}
 		if !found || sum < score {
@@ -187,4 +196,23 @@ func (r *Records) best(s kernel.Spec, target string, match func(machine string) 
 		}
 	}
 	return best, found
+}
+
+// planOf returns the plan of a record for a target. A record of another target has one if the code is
+// the same, with the instruction of the plan that is chosen without records: the others of the target
+// were not timed against it.
+func planOf(rec Record, target string, choice func() kernel.Plan) (kernel.Plan, bool) {
+	plan, err := kernel.ParsePlan(rec.Plan)
+	if err != nil || plan.Target != rec.Target {
+		return kernel.Plan{}, false
+	}
+	if rec.Target == target {
+		return plan, true
+	}
+	t, ok := kernel.LookupTarget(target)
+	if !ok {
+		return kernel.Plan{}, false
+	}
+	plan, ok = t.Adopt(plan)
+	return plan, ok && plan.Inst == choice().Inst
 }

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -223,4 +224,52 @@ func FuzzParse(f *testing.F) {
 			_ = kernel.Check(s, p)
 		}
 	})
+}
+
+// TestAdopt: a plan goes over to a target that has its instruction.
+func TestAdopt(t *testing.T) {
+	for _, tt := range []struct {
+		plan, target string
+		ok           bool
+	}{
+		{"gemm amd64/avx512bf16 inst=vpdpbusd micro=8x32 block=64x16", "amd64/avx512vnni", true},
+		{"gemm amd64/avx512bf16 inst=vdpbf16ps micro=8x32 block=64x16", "amd64/avx512vnni", false},
+		{"attention amd64/avx512f inst=vfmadd231ps micro=8x32 block=128x128", "amd64/avx512vnni", true},
+		{"attention amd64/avx512f inst=vfmadd231ps micro=6x32 block=60x128", "amd64/avx2", false},
+		{"gemm arm64/bf16 inst=sdot micro=6x32 block=48x16", "arm64/dotprod", true},
+		{"rowwise amd64/avx512bf16 block=64x0", "amd64/avx512f", true},
+		{"rowwise amd64/avx512bf16 block=64x0", "amd64/avx2", false},
+		{"rowwise amd64/avx512bf16 block=64x0", "arm64/neon", false},
+	} {
+		p, err := kernel.ParsePlan(tt.plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, _ := kernel.LookupTarget(tt.target)
+		got, ok := target.Adopt(p)
+		p.Target = tt.target
+		if ok != tt.ok || ok && got != p {
+			t.Errorf("%s for %s: %s, %v", tt.plan, tt.target, got, ok)
+		}
+	}
+}
+
+// TestInstructionsAgree: an instruction of one name and width means the same in all targets.
+func TestInstructionsAgree(t *testing.T) {
+	type width struct {
+		name  string
+		lanes int
+	}
+	seen := map[width]string{}
+	for _, name := range kernel.Targets() {
+		target, _ := kernel.LookupTarget(name)
+		for _, inst := range target.Insts {
+			// Functions print as addresses.
+			at, text := width{inst.Name, inst.Lanes}, fmt.Sprintf("%+v", inst)
+			if want, ok := seen[at]; ok && text != want {
+				t.Errorf("%s: %s, elsewhere %s", name, text, want)
+			}
+			seen[at] = text
+		}
+	}
 }

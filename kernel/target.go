@@ -243,3 +243,20 @@ func (t *Target) Inst(name string) (Inst, bool) {
 	}
 	return Inst{}, false
 }
+
+// Adopt returns a plan of another target as one of t, where the code of both is the same: they have its
+// instruction, or for a kernel without one, vectors of as many lanes on one architecture. An
+// instruction of one name and width means the same in all targets.
+func (t *Target) Adopt(p Plan) (Plan, bool) {
+	from, ok := LookupTarget(p.Target)
+	if !ok || from.GOARCH != t.GOARCH {
+		return Plan{}, false
+	}
+	mine, theirs := t.Insts[0], from.Insts[0]
+	if p.Inst != "" {
+		mine, ok = t.Inst(p.Inst)
+		theirs, _ = from.Inst(p.Inst)
+	}
+	p.Target = t.Name
+	return p, ok && mine.Lanes == theirs.Lanes
+}

@@ -290,6 +290,11 @@ func ptxParams(dev *emu.Device, k *emu.Kernel, specs []string) ([]byte, []ptxBuf
 		}
 		values[i] = m
 	}
+	for i, b := range buffers {
+		if b.file != "" && slices.ContainsFunc(buffers[:i], func(o ptxBuffer) bool { return o.file == b.file }) {
+			return nil, nil, fmt.Errorf("--param out:%s: two parameters are saved to this file", b.file)
+		}
+	}
 	params, err := k.Pack(values...)
 	return params, buffers, err
 }

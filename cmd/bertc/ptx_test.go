@@ -94,6 +94,7 @@ func TestPTXRunFiles(t *testing.T) {
 	}
 	sentence(t, run(filepath.Join(dir, "nowhere", "y.bin")), "parameter 2", "nowhere")
 	sentence(t, run(dir), "parameter 2", dir, "directory")
+	sentence(t, run(filepath.Join(dir, "x.bin")), "x.bin", "two parameters")
 	nothingIn(t, dir)
 	small := t.TempDir()
 	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=4k,nr_inodes=3"); err != nil {

@@ -23,7 +23,8 @@ type Driver interface {
 	Upload(dst Pointer, src []byte) error
 	// EncodeTiled makes a tensor map: cuTensorMapEncodeTiled.
 	EncodeTiled(TensorMap) ([TensorMapBytes]byte, error)
-	// HostAlloc returns host memory that copies of a Stream do not wait for.
+	// HostAlloc returns host memory that copies of a Stream read and write while the caller goes on:
+	// page-locked. The host's other memory may make a copy wait.
 	HostAlloc(bytes int) ([]byte, error)
 	HostFree([]byte) error
 	// NewStream returns a queue of work.

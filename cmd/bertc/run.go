@@ -72,7 +72,7 @@ tokens; rows of those are zero.`,
 	f.StringSliceVar(&outputs, "outputs", []string{pipeline.OutHidden}, "without a task, tensors to write: last_hidden_state, logits")
 	f.StringVar(&r.format, "format", "", "format of the records: jsonl, csv, txt (default: by the name of the file)")
 	f.StringToStringVar(&r.columns, "field", nil, "FIELD=NAME: the name that a field has in the records")
-	f.StringVar(&r.kernels, "kernels", "", "force a kernel set: avx512f, portable; without a task, eval is the float64 interpreter (with --model)")
+	f.StringVar(&r.kernels, "kernels", "", "force a kernel set, for example portable; without a task, eval is the float64 interpreter (with --model)")
 	f.IntVar(&r.threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	addTaskFlags(f)
 	return c

@@ -121,16 +121,18 @@ class Bench:
         config = self.times["config"]
         heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
         dim = config["hidden_size"] // heads
+        try:
+            from flash_attn_interface import flash_attn_func
+        except ImportError:
+            flash_attn_func = None
+            print("FlashAttention 3 is not measured: flash_attn_interface is not installed", flush=True)
         for shape in self.compared:
             batch, length = shape["sequences"], shape["length"]
             q, k, v = self.tensor(batch, length, heads, dim), self.tensor(batch, length, kv, dim), self.tensor(batch, length, kv, dim)
             qt, kt, vt = (x.transpose(1, 2) for x in (q, k, v))
             peers = [("PyTorch", lambda: F.scaled_dot_product_attention(qt, kt, vt, enable_gqa=True))]
-            try:
-                from flash_attn_interface import flash_attn_func
+            if flash_attn_func:
                 peers.insert(0, ("FlashAttention 3", lambda: flash_attn_func(q, k, v)))
-            except ImportError:
-                pass
             for kernel, step in self.steps(shape, "attention"):
                 for peer, call in peers:
                     what = f"{kernel['name']}, {name(shape)}"

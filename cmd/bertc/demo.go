@@ -30,7 +30,7 @@ func demoCommand() *cobra.Command {
 on simple Japanese sentences), build the generated package, fill a few masks, and
 say how long each stage took and where the package lies.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			w := c.OutOrStdout()
 			stage := func(name string, start time.Time) {
 				fmt.Fprintf(w, "%-34s %8s\n", name, time.Since(start).Round(time.Millisecond))
@@ -43,10 +43,15 @@ say how long each stage took and where the package lies.`,
 			defer m.Close()
 			stage("open the checkpoint", start)
 			if out == "" {
-				tmp, err := os.MkdirTemp("", "bertc-demo-*")
-				if err != nil {
+				var tmp string
+				if tmp, err = os.MkdirTemp("", "bertc-demo-*"); err != nil {
 					return err
 				}
+				defer func() {
+					if err != nil {
+						os.RemoveAll(tmp)
+					}
+				}()
 				out = filepath.Join(tmp, "tinybert")
 			}
 			start = time.Now()

@@ -27,6 +27,9 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second interrupt ends the process at once
 	if err := root().ExecuteContext(ctx); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+			err = context.Canceled // a terminal interrupts the processes that are waited for as well
+		}
 		if errors.Is(err, context.Canceled) {
 			err = errors.New(strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1))
 		}

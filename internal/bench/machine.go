@@ -18,6 +18,7 @@ import (
 
 	"github.com/bertc/bertc/codegen/amd64"
 	"github.com/bertc/bertc/internal/hw"
+	"github.com/bertc/bertc/internal/pipeline"
 	rt "github.com/bertc/bertc/runtime"
 )
 
@@ -99,9 +100,7 @@ func MeasureMachine(ctx context.Context, threads int) (Machine, error) {
 			return m, err
 		}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", "machine.exe", ".")
-	build.Dir = dir
-	if out, err := build.CombinedOutput(); ctx.Err() != nil {
+	if out, err := pipeline.GoCommand(ctx, dir, dir, "build", "-o", "machine.exe", ".").CombinedOutput(); ctx.Err() != nil {
 		return m, ctx.Err()
 	} else if err != nil {
 		return m, fmt.Errorf("building the measuring program: %w: %s", err, bytes.TrimSpace(out))

@@ -133,21 +133,26 @@ func Build(ctx context.Context, dir, device string) (*Binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkg, err := readPackage(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
 	b := &Binary{dir: dir}
 	if b.tmp, err = os.MkdirTemp("", "bertc-driver-*"); err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	if b.exe, err = buildDriver(ctx, b.tmp, dir, pkg, device); err != nil {
+	if err := b.build(ctx, device); err != nil {
 		b.Close()
 		return nil, err
 	}
-	b.BuildTime = time.Since(start)
 	return b, nil
+}
+
+func (b *Binary) build(ctx context.Context, device string) error {
+	pkg, err := readPackage(ctx, b.tmp, b.dir)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	b.exe, err = buildDriver(ctx, b.tmp, b.dir, pkg, device)
+	b.BuildTime = time.Since(start)
+	return err
 }
 
 // Close removes the binary.
@@ -279,16 +284,14 @@ type generated struct {
 
 func (g generated) has(file string) bool { return slices.Contains(g.GoFiles, file) }
 
-func readPackage(ctx context.Context, dir string) (generated, error) {
+func readPackage(ctx context.Context, tmp, dir string) (generated, error) {
 	var g generated
 	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err != nil {
 		return g, fmt.Errorf("%s: not a generated package (no %s)", dir, ManifestFile)
 	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-json=Name,ImportPath,GoFiles,Module", ".")
-	cmd.Dir = dir
-	out, err := cmd.Output()
+	out, err := GoCommand(ctx, tmp, dir, "list", "-json=Name,ImportPath,GoFiles,Module", ".").Output()
 	if err != nil {
-		return g, fmt.Errorf("%s: %w", dir, goError(ctx, err))
+		return g, goError(ctx, dir, err)
 	}
 	return g, json.Unmarshal(out, &g)
 }
@@ -331,12 +334,24 @@ func buildDriver(ctx context.Context, tmp, dir string, pkg generated, device str
 	if hasGPU && (device == gpuDevice || device == rt.DeviceAuto) {
 		args = append(args, "-tags", "cuda")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./bertcdriver")...)
-	cmd.Dir = dir
-	if _, err := cmd.Output(); err != nil {
-		return "", fmt.Errorf("building %s: %w", dir, goError(ctx, err))
+	if _, err := GoCommand(ctx, tmp, dir, append(args, "./bertcdriver")...).Output(); err != nil {
+		return "", goError(ctx, "building "+dir, err)
 	}
 	return bin, nil
+}
+
+// grace is how long a go command may take to end its own processes, before it is killed.
+const grace = 5 * time.Second
+
+// GoCommand is a go command in dir. What it leaves when it is stopped is in tmp, which the caller
+// removes.
+func GoCommand(ctx context.Context, tmp, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOTMPDIR="+tmp)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = grace
+	return cmd
 }
 
 func hasLogits(dir string) bool {
@@ -344,17 +359,17 @@ func hasLogits(dir string) bool {
 	return err == nil && bytes.Contains(plan, []byte("buffer logits"))
 }
 
-// goError makes one sentence of a failed go command.
-func goError(ctx context.Context, err error) error {
+// goError makes one sentence of a failed go command, which what names.
+func goError(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	var exit *exec.ExitError
 	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("the go command is needed to run a generated package and was not found in PATH")
+		return fmt.Errorf("%s: the go command is needed to run a generated package and was not found in PATH", what)
 	}
 	if !errors.As(err, &exit) {
-		return err
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return fmt.Errorf("go: %s", strings.ReplaceAll(strings.TrimSpace(string(exit.Stderr)), "\n", "; "))
+	return fmt.Errorf("%s: go: %s", what, strings.ReplaceAll(strings.TrimSpace(string(exit.Stderr)), "\n", "; "))
 }

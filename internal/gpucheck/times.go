@@ -69,10 +69,10 @@ func (c *checker) times(ctx context.Context, m *compiled, shapes [][2]int, repea
 }
 
 // kernels returns the kernels of the encoder.
-func (m *compiled) kernels() []Kernel {
+func (c *compiled) kernels() []Kernel {
 	var out []Kernel
-	for i := range m.Tables.EncodeSteps {
-		k := m.Result.Program.Kernels[m.Tables.Steps[i].Kernel]
+	for i := range c.Tables.EncodeSteps {
+		k := c.Result.Program.Kernels[c.Tables.Steps[i].Kernel]
 		at := slices.IndexFunc(out, func(o Kernel) bool { return o.Name == k.Name })
 		if at < 0 {
 			at = len(out)

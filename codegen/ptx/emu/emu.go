@@ -1,7 +1,8 @@
 // Package emu owns an emulator of PTX for sm_90a: it parses the text of kernels and runs all threads
 // on the CPU, in one goroutine, deterministically for a seed. It is made to find faults: it schedules
 // adversarially, lets asynchronous operations complete late, and reports deadlock, races, reads of
-// what was never written, accesses out of bounds and misuse of barriers with the line of the PTX.
+// what was never written, accesses out of bounds, misuse of barriers, and what a dependent launch does
+// before it has waited for those ahead, with the line of the PTX.
 //
 // Parse reads a module, New makes a device, Device.Launch runs a kernel. The names of the device's
 // methods follow the CUDA driver. docs/ptx-emulator.md has the model and its limits.

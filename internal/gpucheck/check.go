@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/bertc/bertc/codegen/ptx"
 	"github.com/bertc/bertc/internal/num"
@@ -41,23 +42,47 @@ type Options struct {
 // checker collects the results.
 type checker struct {
 	Options
-	w      io.Writer
+	w io.Writer
+
+	mu     sync.Mutex
 	report Report
+	doing  string // what runs, for the message about a kernel that hangs
 }
 
 // Run checks the device and writes a line for each result. After an error the report is of what ran
-// before it.
+// before it. An interrupt ends it at once, for nothing ends a kernel that hangs: the error says what ran,
+// and the device is left to the end of the process.
 func Run(ctx context.Context, w io.Writer, o Options) (*Report, error) {
-	c := &checker{Options: o, w: w, report: Report{Version: pipeline.Version()}}
-	return &c.report, c.run(ctx)
-}
-
-func (c *checker) run(ctx context.Context) error {
 	work, err := os.MkdirTemp("", "bertc-check-*")
 	if err != nil {
-		return err
+		return &Report{}, err
 	}
 	defer os.RemoveAll(work)
+	c := &checker{Options: o, w: w, report: Report{Version: pipeline.Version()}}
+	done := make(chan error, 1)
+	go func() { done <- c.run(ctx, work) }()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	report := c.report // the run may go on
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%s: %w", c.doing, ctx.Err())
+	}
+	return &report, err
+}
+
+// now says what runs.
+func (c *checker) now(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doing = what
+}
+
+func (c *checker) run(ctx context.Context, work string) error {
+	c.now("probes")
 	if err := c.device(); err != nil {
 		return err
 	}
@@ -74,6 +99,7 @@ func (c *checker) run(ctx context.Context) error {
 	if c.Layers == 0 {
 		return nil
 	}
+	c.now("full size, 2 layers")
 	m, err := compile(ctx, work, full(2, 8192))
 	if err == nil {
 		err = c.fullSize(ctx, m, 1, 3, 7, 15)
@@ -96,7 +122,9 @@ func (c *checker) device() error {
 	}
 	defer d.Close()
 	i := d.Info()
+	c.mu.Lock()
 	c.report.Device, c.report.SMs, c.report.Driver = i.Name, i.SMs, i.CUDA()
+	c.mu.Unlock()
 	fmt.Fprintf(c.w, "%s, compute capability %d.%d, %d multiprocessors, %.0f GiB\n\n", i.Name, i.Major, i.Minor, i.SMs, float64(i.Memory)/(1<<30))
 	probes := ptx.Probes()
 	found, err := ptx.RunProbes(d, probes)
@@ -121,12 +149,18 @@ func (c *checker) say(ok bool, model, what, format string, args ...any) {
 		verdict = "FAILED"
 	}
 	found := fmt.Sprintf(format, args...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.report.Checks = append(c.report.Checks, Check{OK: ok, Model: model, What: what, Found: found})
 	fmt.Fprintf(c.w, "%-6s  %-16s  %-34s  %s\n", verdict, model, what, found)
 }
 
 // model checks one small model.
 func (c *checker) model(ctx context.Context, name string, m *compiled) error {
+	if err := c.steps(ctx, name, m); err != nil {
+		return err
+	}
+	c.now(name + ", whole calls")
 	gpu, err := m.onDevice(c.Open)
 	if err != nil {
 		return err
@@ -173,10 +207,7 @@ func (c *checker) model(ctx context.Context, name string, m *compiled) error {
 		same = same && slices.Equal(alone, first[int(lo)*width:int(hi)*width])
 	}
 	c.say(same, name, "each sequence alone", "same bits: %v", same)
-	if err := c.head(ctx, name, m, s, ids, offsets); err != nil {
-		return err
-	}
-	return c.steps(ctx, name, m)
+	return c.head(ctx, name, m, s, ids, offsets)
 }
 
 // head compares the best entries with the logits.
@@ -224,15 +255,17 @@ func (c *checker) head(ctx context.Context, name string, m *compiled, s *rt.Sess
 	return nil
 }
 
-// record runs a batch and returns the result of each step.
-func record(ctx context.Context, m *compiled, open func() (cuda.Driver, error), ids, offsets []int32) (steps [][]byte, err error) {
+// record runs a batch and returns the result of each step. It calls begin before each.
+func record(ctx context.Context, m *compiled, open func() (cuda.Driver, error), ids, offsets []int32, begin func(step int)) (steps [][]byte, err error) {
+	begin(0)
 	gpu, err := m.onDevice(open)
 	if err != nil {
 		return nil, err
 	}
 	defer gpu.Close()
-	s, err := gpu.NewSession(rt.SessionOptions{MaxTokens: len(ids), Observe: func(_ int, _ string, _ int, dst []byte) {
+	s, err := gpu.NewSession(rt.SessionOptions{MaxTokens: len(ids), Observe: func(step int, _ string, _ int, dst []byte) {
 		steps = append(steps, bytes.Clone(dst))
+		begin(step + 1)
 	}})
 	if err != nil {
 		return nil, err
@@ -247,11 +280,11 @@ func (c *checker) steps(ctx context.Context, name string, m *compiled) error {
 		return nil
 	}
 	ids, _, offsets := m.batch(30, 5)
-	got, err := record(ctx, m, c.Open, ids, offsets)
+	got, err := record(ctx, m, c.Open, ids, offsets, func(step int) { c.now(name + ", " + stepName(&m.Tables, step)) })
 	if err != nil {
 		return err
 	}
-	want, err := record(ctx, m, c.Emulator, ids, offsets)
+	want, err := record(ctx, m, c.Emulator, ids, offsets, func(int) { c.now(name + ", the emulator") })
 	if err != nil {
 		return err
 	}

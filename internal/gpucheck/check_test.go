@@ -3,6 +3,8 @@ package gpucheck
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +32,56 @@ func TestRun(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "worst ") && strings.Count(out.String(), "worst 0.0e+00") != len(small) {
 		t.Error("two schedules give other bits")
+	}
+}
+
+// hanging is a device on which a kernel hangs, which makes somebody interrupt the check.
+type hanging struct {
+	cuda.Driver
+	entry     string // its entries begin so
+	functions map[cuda.Function]bool
+	interrupt func()
+}
+
+func (h hanging) Function(entry string, shared int) (cuda.Function, error) {
+	f, err := h.Driver.Function(entry, shared)
+	h.functions[f] = strings.HasPrefix(entry, h.entry)
+	return f, err
+}
+
+func (h hanging) NewStream() (cuda.Stream, error) {
+	s, err := h.Driver.NewStream()
+	return hangingStream{s, h}, err
+}
+
+type hangingStream struct {
+	cuda.Stream
+	device hanging
+}
+
+func (s hangingStream) Launch(f cuda.Function, l cuda.LaunchSize, params []byte, offsets []int) error {
+	if s.device.functions[f] {
+		s.device.interrupt()
+		select {}
+	}
+	return s.Stream.Launch(f, l, params, offsets)
+}
+
+// TestHang: where a kernel hangs, an interrupt ends the check, which names the step and keeps what was
+// found before.
+func TestHang(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	report, err := Run(ctx, io.Discard, Options{
+		Open: func() (cuda.Driver, error) {
+			return hanging{emulator.Open(1, 4), "gate_up", map[cuda.Function]bool{}, cancel}, nil
+		},
+		Emulator: func() (cuda.Driver, error) { return emulator.Open(2, 3), nil },
+	})
+	if want := small[0].name + ", step 4, layer.0.gate_up"; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if len(report.Checks) != 1 || report.Failed() != 0 || report.Device == "" {
+		t.Errorf("it found %+v", report)
 	}
 }
 

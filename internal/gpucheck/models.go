@@ -132,7 +132,10 @@ func (c *compiled) batch(lengths ...int) (ids, positions, offsets []int32) {
 	return ids, positions, offsets
 }
 
-// stepName names a step of the model for messages.
+// stepName names a step of the encoder for messages, and what follows the last.
 func stepName(m *rt.Module, step int) string {
+	if step >= m.EncodeSteps {
+		return "behind the last step"
+	}
 	return fmt.Sprintf("step %d, %s", step, m.Steps[step].Name)
 }

@@ -25,6 +25,7 @@ const (
 
 // fullTimes times the full size.
 func (c *checker) fullTimes(ctx context.Context, work string) error {
+	c.now("full size, the model whose calls are timed")
 	m, err := compile(ctx, work, full(c.Layers, 99584))
 	if err != nil {
 		return err
@@ -54,16 +55,21 @@ func (c *checker) times(ctx context.Context, m *compiled, shapes [][2]int, repea
 	fmt.Fprintf(c.w, "\n%d layers: %.1f GiB of weights uploaded in %s.\n",
 		m.Config.NumHiddenLayers, float64(m.Manifest.FileBytes)/(1<<30), time.Since(start).Round(time.Millisecond))
 	fmt.Fprintf(c.w, "Times are medians of %d calls, host to host; TFLOP/s count matmuls and attention.\n", calls)
-	c.report.Times = &Times{Config: m.config, Kernels: m.kernels()}
+	found := Times{Config: m.config, Kernels: m.kernels()}
 	for _, shape := range shapes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		name := fmt.Sprintf("%d×%d", shape[0], shape[1])
+		c.now("full size, times of " + name)
 		s, err := c.shape(m, device, shape[0], shape[1], repeats)
 		if err != nil {
-			return fmt.Errorf("%d×%d: %w", shape[0], shape[1], err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		c.report.Times.Shapes = append(c.report.Times.Shapes, s)
+		found.Shapes = append(found.Shapes, s)
+		c.mu.Lock()
+		c.report.Times = &Times{found.Config, found.Kernels, slices.Clone(found.Shapes)}
+		c.mu.Unlock()
 	}
 	return nil
 }

@@ -314,6 +314,7 @@ func TestFlagErrors(t *testing.T) {
 		{[]string{"compil"}, []string{"compil", "compile"}},
 		{[]string{"help", "compil"}, []string{"compil", "compile"}},
 		{[]string{"bench", "modle"}, []string{"modle", "model"}},
+		{[]string{"bench", "model", "--qqqqq"}, []string{"--qqqqq", "see bertc bench model --help"}},
 		{[]string{"compile", "--modle", "x"}, []string{"--modle", "--model"}},
 		{[]string{"compile"}, []string{"--out"}},
 		{[]string{"compile", "--out", "x"}, []string{"--model"}},

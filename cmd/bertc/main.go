@@ -109,5 +109,5 @@ func flagError(c *cobra.Command, err error) error {
 	if name := nearest.Name(unknown.GetSpecifiedName(), names); name != "" {
 		return fmt.Errorf("%w (did you mean --%s?)", err, name)
 	}
-	return fmt.Errorf("%w (see bertc %s --help)", err, c.Name())
+	return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 }

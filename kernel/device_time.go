@@ -113,7 +113,8 @@ func (s Spec) deviceBytes(rows int) int {
 // attentionCycles returns the cycles of the items of attention on all multiprocessors: of each, two
 // products and the exponentials between them, which overlap only in part: FlashAttention-3 reaches 46 %
 // of the rate of the products at heads of 64 (assets/flash3_fp16_fwd.png in its repository),
-// about what the sum of both gives.
+// about what the sum of both gives. One item alone also waits for its queries, and for the keys and values
+// of its first block.
 func (s Spec) attentionCycles(p Plan, lengths []int) float64 {
 	rate, head, rows := mmaRate*wgmmaMACs, roundUp(s.HeadDim, 16), p.BlockM
 	if p.Inst == "wgmma" {
@@ -128,7 +129,8 @@ func (s Spec) attentionCycles(p Plan, lengths []int) float64 {
 		scores := float64(rows * keys)
 		item := 2*scores*float64(head)/rate + scores/exponentials
 		cycles += float64(s.attentionItems(p, n)) * item
-		longest = max(longest, item)
+		copied := float64((p.BlockM+2*min(keys, p.BlockN))*2*s.HeadDim) / l2Bytes
+		longest = max(longest, copied+item)
 	}
 	return max(cycles/deviceSMs, longest)
 }

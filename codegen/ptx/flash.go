@@ -29,8 +29,11 @@ const (
 	turnBarrier = 2
 )
 
-// flashShort are lengths of sequences up to which code of its own works on as many keys of the one block.
-var flashShort = []int{32, 64, 96}
+// flashShort are lengths of sequences up to which code of its own works on as many keys of the one block, in
+// steps of flashPart.
+var flashShort = []int{flashPart, 2 * flashPart, 3 * flashPart}
+
+const flashPart = 32
 
 // flashTile is how a CTA is made: its consumers; the rows of an item, of the 64 that each of them
 // multiplies; blocks of keys, and of values, under way; CTAs of a multiprocessor; and the registers of a
@@ -57,7 +60,7 @@ type flash struct {
 	flashTile
 	spec                kernel.Spec
 	group               int // heads that share a key/value head
-	q, kv               reg // tensor maps
+	q, kv, part         reg // tensor maps: of queries, of a block of keys or values, of a part of one
 	dst, items, count   reg
 	queries, keys, vals ring
 }
@@ -81,6 +84,7 @@ func newFlash(symbol string, s kernel.Spec, t flashTile) part {
 	f.entry.minCTAs = t.minCTAs
 	f.q = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, f.group, t.item / f.group}})
 	f.kv = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, flashKeys}})
+	f.part = f.mapParam(cuda.Param{Kind: cuda.ParamMap, Operand: cuda.OperandSrc, Box: []int{flashHead, flashPart}})
 	f.dst = f.pointer(cuda.OperandDst)
 	f.items = f.param(cuda.Param{Kind: cuda.ParamItems})
 	f.count = f.param(cuda.Param{Kind: cuda.ParamItemCount})
@@ -93,8 +97,9 @@ func newFlash(symbol string, s kernel.Spec, t flashTile) part {
 	tid := f.r("mov.u32", "%tid.x")
 	work, consume, done := f.label("work"), f.label("consume"), f.label("done")
 	f.doIf(f.p("setp.ne.u32", tid, 0), "bra", work)
-	f.do("prefetch.tensormap", at(f.q, 0))
-	f.do("prefetch.tensormap", at(f.kv, 0))
+	for _, tensor := range []reg{f.q, f.kv, f.part} {
+		f.do("prefetch.tensormap", at(tensor, 0))
+	}
 	for _, r := range []*ring{&f.queries, &f.keys, &f.vals} {
 		f.initBarriers(r, t.consumers*4)
 	}
@@ -142,27 +147,47 @@ func (f *flash) eachItem(do func(flashItem)) {
 // produce writes the work of the thread that issues the copies.
 func (f *flash) produce() {
 	queries, keys, vals := f.begin(&f.queries, true), f.begin(&f.keys, true), f.begin(&f.vals, true)
-	load := func(c cursor, tensor reg, rows int, coords ...reg) {
+	load := func(c cursor, rows any, copies func(slot, full reg)) {
 		f.wait(f.barrier(c.empty, c), c.parity)
 		full := f.barrier(c.full, c)
-		f.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), rows*swizzleRow)
-		f.copyBox(f.buffer(c), tensor, full, nil, coords...)
+		f.do("mbarrier.arrive.expect_tx.shared::cta.b64", "_", at(full, 0), f.r("mul.lo.u32", rows, swizzleRow))
+		copies(f.buffer(c), full)
 		f.next(c)
 	}
-	zero := f.r("mov.u32", 0)
 	f.eachItem(func(i flashItem) {
-		query := f.r("add.u32", i.start, f.r("div.u32", i.row, f.group))
-		load(queries, f.q, f.item, zero, f.r("mul.lo.u32", i.head, f.group), query)
+		load(queries, f.item, func(slot, full reg) {
+			query := f.r("add.u32", i.start, f.r("div.u32", i.row, f.group))
+			f.copyBox(slot, f.q, full, nil, f.r("mov.u32", 0), f.r("mul.lo.u32", i.head, f.group), query)
+		})
 		keyCol := f.r("mad.lo.u32", i.head, flashHead, f.spec.Heads*flashHead)
 		valCol := f.r("add.u32", keyCol, f.spec.KVHeads*flashHead)
 		token := f.r("mov.u32", i.start)
 		end := f.r("add.u32", i.start, i.tokens)
-		loop := f.label("load")
+		loop, done := f.label("load"), f.label("loaded")
+		f.doIf(f.p("setp.gt.u32", i.tokens, flashShort[len(flashShort)-1]), "bra", loop)
+		rows := f.r("and.b32", f.r("add.u32", i.tokens, flashPart-1), -flashPart)
+		parts := func(col reg) func(slot, full reg) {
+			return func(slot, full reg) {
+				f.do("mov.u32", token, i.start)
+				f.loop(token, end, flashPart, func() {
+					f.copyBox(slot, f.part, full, nil, col, token)
+					f.do("add.u32", slot, slot, flashPart*swizzleRow)
+				})
+			}
+		}
+		load(keys, rows, parts(keyCol))
+		load(vals, rows, parts(valCol))
+		f.do("bra", done)
+
+		block := func(col reg) func(slot, full reg) {
+			return func(slot, full reg) { f.copyBox(slot, f.kv, full, nil, col, token) }
+		}
 		f.bind(loop)
-		load(keys, f.kv, flashKeys, keyCol, token)
-		load(vals, f.kv, flashKeys, valCol, token)
+		load(keys, flashKeys, block(keyCol))
+		load(vals, flashKeys, block(valCol))
 		f.do("add.u32", token, token, flashKeys)
 		f.doIf(f.p("setp.lt.u32", token, end), "bra", loop)
+		f.bind(done)
 	})
 }
 

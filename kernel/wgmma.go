@@ -39,7 +39,7 @@ func checkWgmma(s Spec, p Plan) string {
 			return "wgmma reads and writes attention in bf16"
 		case wgmmaGroup%g != 0:
 			return fmt.Sprintf("groups of %d heads do not divide %d rows", g, wgmmaGroup)
-		case p.BlockM != wgmmaGroup && p.BlockM != wgmmaFewItem(s), p.BlockN != wgmmaKeys:
+		case p.BlockM != wgmmaGroup && (p.BlockM != wgmmaFewItem(s) || p.BlockM == 0), p.BlockN != wgmmaKeys:
 			return fmt.Sprintf("wgmma takes blocks of %d or %d rows and %d keys", wgmmaGroup, wgmmaFewItem(s), wgmmaKeys)
 		}
 		return ""

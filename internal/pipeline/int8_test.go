@@ -44,7 +44,8 @@ func TestVariantsInt8(t *testing.T) {
 	}
 }
 
-// TestBitsInt8 is TestBits for int8.
+// TestBitsInt8 is TestBits for int8. Between avx512f and avx512vnni the bits are the same too: sums of codes
+// are exact, and all the rest is the same instructions in the same order.
 func TestBitsInt8(t *testing.T) {
 	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.I8)
 	b := built(t, dir)
@@ -53,31 +54,27 @@ func TestBitsInt8(t *testing.T) {
 			checkBits(t, start(t, b, tier, 1), start(t, b, tier, 2), 33, 1, 2, 7, 130, 19, 64)
 		})
 	}
-}
-
-// TestVNNI: a whole int8 package has the bits of avx512f on avx512vnni. Sums of codes are exact, and all
-// the rest is the same instructions in the same order.
-func TestVNNI(t *testing.T) {
-	_, dir := compile(t, filepath.Join(root, "models/tiny"), ir.I8)
-	b := built(t, dir)
-	var hidden, logits [2][]float32
-	for i, d := range []*Driver{start(t, b, "avx512f", 0), start(t, b, "avx512vnni", 0)} {
-		for _, q := range masked(t, 20) {
-			err := d.Do(q, func(r Response) error {
-				hidden[i], logits[i] = append(hidden[i], r.Hidden...), append(logits[i], r.Logits...)
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
+	t.Run("avx512vnni as avx512f", func(t *testing.T) {
+		var hidden, logits [2][]float32
+		for i, tier := range []string{"avx512f", "avx512vnni"} {
+			d := start(t, b, tier, 0)
+			for _, q := range masked(t, 20) {
+				err := d.Do(q, func(r Response) error {
+					hidden[i], logits[i] = append(hidden[i], r.Hidden...), append(logits[i], r.Logits...)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-	}
-	if len(hidden[0]) == 0 || !slices.Equal(hidden[0], hidden[1]) {
-		t.Error("other hidden states than on avx512f")
-	}
-	if len(logits[0]) == 0 || !slices.Equal(logits[0], logits[1]) {
-		t.Error("other logits than on avx512f")
-	}
+		if len(hidden[0]) == 0 || !slices.Equal(hidden[0], hidden[1]) {
+			t.Error("other hidden states")
+		}
+		if len(logits[0]) == 0 || !slices.Equal(logits[0], logits[1]) {
+			t.Error("other logits")
+		}
+	})
 }
 
 // masked returns requests for sequences of the tiny model's tokenizer tests, in each of which one

@@ -300,17 +300,21 @@ func (s recorderStream) CopyOut(dst []byte, src cuda.Pointer) error {
 
 func (s recorderStream) Launch(f cuda.Function, l cuda.LaunchSize, params []byte, offsets []int) error {
 	k := s.functions[f]
-	what, cluster, dependent := "launch", l.Cluster, 0
+	what, cluster, policy, dependent := "launch", l.Cluster, 0, 0
 	if s.capturing {
 		what = "node"
 	}
 	if cluster == 1 {
 		cluster = 0
 	}
+	if cluster > 1 {
+		policy = 1
+	}
 	if l.Dependent {
 		dependent = 1
 	}
-	line := fmt.Sprintf("%s %s grid %d,1,1 block %d,1,1 shared %d cluster %d dependent %d params", what, k.Name, l.Grid, l.Threads, l.Shared, cluster, dependent)
+	line := fmt.Sprintf("%s %s grid %d,1,1 block %d,1,1 shared %d cluster %d policy %d dependent %d params",
+		what, k.Name, l.Grid, l.Threads, l.Shared, cluster, policy, dependent)
 	for i, p := range k.Params {
 		line += fmt.Sprintf(" %x", params[offsets[i]:][:p.Size])
 	}

@@ -101,7 +101,7 @@ static CUresult encode_tiled(CUcontext c, void *out, int f32, int rank, CUdevice
 
 static CUresult launch(CUcontext c, CUstream s, uintptr_t f, unsigned grid, unsigned threads, unsigned shared,
 		unsigned cluster, int dependent, char *params, const intptr_t *offsets, int count) {
-	CUlaunchAttribute attrs[2];
+	CUlaunchAttribute attrs[3];
 	CUlaunchConfig config = {grid, 1, 1, threads, 1, 1, shared, s, attrs, 0};
 	void *pointers[MAX_PARAMETERS];
 	memset(attrs, 0, sizeof attrs);
@@ -112,6 +112,10 @@ static CUresult launch(CUcontext c, CUstream s, uintptr_t f, unsigned grid, unsi
 		a->id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
 		a->value.clusterDim.x = cluster;
 		a->value.clusterDim.y = a->value.clusterDim.z = 1;
+		// Where two CTAs fit a multiprocessor, the other one is for the next launch, and not for this cluster.
+		a = &attrs[config.numAttrs++];
+		a->id = CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE;
+		a->value.clusterSchedulingPolicyPreference = CU_CLUSTER_SCHEDULING_POLICY_SPREAD;
 	}
 	if (dependent) {
 		CUlaunchAttribute *a = &attrs[config.numAttrs++];

@@ -30,6 +30,7 @@ typedef struct CUlaunchAttribute_st {
 		struct {
 			unsigned x, y, z;
 		} clusterDim;
+		int clusterSchedulingPolicyPreference;
 		int programmaticStreamSerializationAllowed;
 	} value;
 } CUlaunchAttribute;
@@ -56,7 +57,9 @@ typedef struct CUlaunchConfig_st {
 	C(CU_STREAM_NON_BLOCKING, 1) \
 	C(CU_STREAM_CAPTURE_MODE_RELAXED, 2) \
 	C(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, 4) \
+	C(CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE, 5) \
 	C(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 6) \
+	C(CU_CLUSTER_SCHEDULING_POLICY_SPREAD, 1) \
 	C(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 7) \
 	C(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 9) \
 	C(CU_TENSOR_MAP_INTERLEAVE_NONE, 0) \

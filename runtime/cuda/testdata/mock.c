@@ -176,16 +176,18 @@ CUresult cuGraphLaunch(CUgraphExec e, CUstream s) { FAILS(1); say("graph %ld\n",
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
 	struct entry *e = (struct entry *)f;
-	int cluster = 0, dependent = 0;
+	int cluster = 0, policy = 0, dependent = 0;
 	FAILS(1);
 	for (unsigned i = 0; i < c->numAttrs; i++) {
 		if (c->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
 			cluster = c->attrs[i].value.clusterDim.x * c->attrs[i].value.clusterDim.y * c->attrs[i].value.clusterDim.z;
+		if (c->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE)
+			policy = c->attrs[i].value.clusterSchedulingPolicyPreference;
 		if (c->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
 			dependent = c->attrs[i].value.programmaticStreamSerializationAllowed;
 	}
-	say("%s %s grid %u,%u,%u block %u,%u,%u shared %u cluster %d dependent %d params", capturing ? "node" : "launch", e->name,
-		c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ, c->sharedMemBytes, cluster, dependent);
+	say("%s %s grid %u,%u,%u block %u,%u,%u shared %u cluster %d policy %d dependent %d params", capturing ? "node" : "launch", e->name,
+		c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ, c->sharedMemBytes, cluster, policy, dependent);
 	for (int i = 0; i < e->count; i++) {
 		say(" ");
 		for (int b = 0; b < e->sizes[i]; b++)

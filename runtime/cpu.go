@@ -7,6 +7,9 @@ package rt
 // enabled; for AMX it asks the operating system for the permission.
 func Missing(features ...string) []string { return missing(features) }
 
+// HasTrait reports whether the CPU has a trait that a tier may avoid.
+func HasTrait(name string) bool { return hasTrait(name) }
+
 // missing returns the features that the CPU lacks or the operating system has not enabled.
 func missing(features []string) []string {
 	var lacks []string

@@ -2,12 +2,16 @@ package main
 
 import (
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/bertc/bertc/ir"
 )
 
 // TestBenchDevice measures calls of a small model on the emulator, without a share of the ceilings of
-// the CPU; and on the CPU, where the GPU is a choice and does not multiply int8.
+// the CPU; and on the CPU, where the GPU is a choice and does not multiply int8: there it runs the
+// kernel set that tune would tune.
 func TestBenchDevice(t *testing.T) {
 	model := filepath.Join(t.TempDir(), "model")
 	if _, err := bertc(t, "", "init", "--config", "../../testdata/heads/encoder.config.json", "--out", model); err != nil {
@@ -27,6 +31,9 @@ func TestBenchDevice(t *testing.T) {
 	out = bench("--dtype", "int8", "--device", "auto", "--no-ceiling")
 	if strings.Contains(out, "GPU") || !strings.Contains(out, "BenchmarkModel/1x4") {
 		t.Errorf("with int8:\n%s", out)
+	}
+	if target, err := tuneTarget("", ir.I8); err == nil && !strings.Contains(out, "kernels: "+strings.TrimPrefix(target, runtime.GOARCH+"/")+"\n") {
+		t.Errorf("tune would tune %s, what runs is\n%s", target, out)
 	}
 	_, err := bertc(t, "", "bench", "model", "--model", model, "--device", "tpu")
 	sentence(t, err, "--device", "tpu", "emulator")

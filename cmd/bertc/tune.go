@@ -122,8 +122,8 @@ func tuneConfig(c *cobra.Command, mo modelOptions, config string) (data []byte, 
 	return data, cfg, math, err
 }
 
-// tuneTarget returns the kernel target of a tier of this architecture or of the GPU; the best of the
-// processor that is supported for "".
+// tuneTarget returns the kernel target of a tier of this architecture or of the GPU; for "" that which
+// packages choose on the processor.
 func tuneTarget(tier string, math ir.DType) (string, error) {
 	var names []string
 	for _, name := range pipeline.Targets(math) {
@@ -136,7 +136,7 @@ func tuneTarget(tier string, math ir.DType) (string, error) {
 		if lacks := rt.Missing(t.Features...); tier == n && len(lacks) > 0 {
 			return "", fmt.Errorf("--kernels %q: the CPU or the operating system lacks %s", tier, strings.Join(lacks, ", "))
 		}
-		if tier == n || tier == "" && pipeline.Supported(t) {
+		if tier == n || tier == "" && pipeline.Supported(t) && !pipeline.Avoided(t) {
 			return name, nil
 		}
 	}

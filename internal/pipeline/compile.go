@@ -102,6 +102,9 @@ func Supported(t *kernel.Target) bool {
 	return t.GOARCH == runtime.GOARCH && len(rt.Missing(t.Features...)) == 0
 }
 
+// Avoided reports whether packages pass over a target on this machine, because the next one is faster.
+func Avoided(t *kernel.Target) bool { return slices.ContainsFunc(t.Avoid, rt.HasTrait) }
+
 // Options says how to compile a model into a package.
 type Options struct {
 	Out           string   // directory of the package

@@ -1,7 +1,5 @@
 package kernel
 
-import "slices"
-
 // This file owns what a step is predicted to take on an H100, and the least that its roofline allows.
 // Nothing here is measured: the rates are those of the data sheet and of the estimates beside
 // WgmmaCycles.
@@ -56,8 +54,7 @@ func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep 
 	busy := 0.0
 	wgmma := p.Inst == "wgmma"
 	if wgmma {
-		variants := WgmmaVariants(s, p)
-		d.Plan = variants[slices.IndexFunc(variants, func(v WgmmaVariant) bool { return v.MaxRows == 0 || rows <= v.MaxRows })].Plan
+		d.Plan = wgmmaVariant(s, p, wgmmaBatch(rows))
 	}
 	passed := 0.0
 	switch {

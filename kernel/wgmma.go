@@ -214,28 +214,43 @@ func wgmmaFewItem(s Spec) int {
 	return wgmmaRows / g * g
 }
 
-// WgmmaVariants returns the plans by rows: p for large batches, and before it those of a matmul that are
-// predicted to be the fastest for fewer. Attention has small blocks where two for each multiprocessor are
-// enough.
+// WgmmaVariants returns the plans by rows: p for large batches, and before it those for fewer.
 func WgmmaVariants(s Spec, p Plan) []WgmmaVariant {
 	var out []WgmmaVariant
-	add := func(p Plan, maxRows int) {
-		if n := len(out); n > 0 && out[n-1].Plan == p {
+	for _, rows := range append(slices.Clone(wgmmaBatches), 0) {
+		v := WgmmaVariant{rows, wgmmaVariant(s, p, rows)}
+		if n := len(out); n > 0 && out[n-1].Plan == v.Plan {
 			out = out[:n-1]
 		}
-		out = append(out, WgmmaVariant{maxRows, p})
+		out = append(out, v)
 	}
-	for _, rows := range wgmmaBatches {
-		few := p
-		if s.Kind == Gemm {
-			few = WgmmaPlan(s, p.Target, rows)
-		} else if n := wgmmaFewItem(s); rows*s.Heads <= 2*deviceSMs*n {
-			few.BlockM = n
-		}
-		add(few, rows)
-	}
-	add(p, 0)
 	return out
+}
+
+// wgmmaVariant returns the plan for batches of at most so many rows, one of wgmmaBatches: that of a matmul is
+// predicted to be the fastest. Attention has small blocks where two for each multiprocessor are enough. For
+// 0, any number of rows, it is p.
+func wgmmaVariant(s Spec, p Plan, rows int) Plan {
+	if rows == 0 {
+		return p
+	}
+	if s.Kind == Gemm {
+		return WgmmaPlan(s, p.Target, rows)
+	}
+	if n := wgmmaFewItem(s); rows*s.Heads <= 2*deviceSMs*n {
+		p.BlockM = n
+	}
+	return p
+}
+
+// wgmmaBatch returns the size of wgmmaBatches that a batch of so many rows belongs to, 0 above the largest.
+func wgmmaBatch(rows int) int {
+	for _, n := range wgmmaBatches {
+		if rows <= n {
+			return n
+		}
+	}
+	return 0
 }
 
 // WgmmaAhead returns how many steps of K have their weights fetched before the launch ahead has ended, by

@@ -220,7 +220,7 @@ def read(path):
         ours = json.loads(path.read_text())
     except (OSError, ValueError) as e:
         sys.exit(f"gpu_peers.py: --ours {path}: {e}")
-    if not ours.get("times", {}).get("shapes"):
+    if not (ours.get("times") or {}).get("shapes"):
         sys.exit(f"gpu_peers.py: --ours {path}: it has no times of the full size (bertc-h100 ptx check --json {path})")
     failed = [c for c in ours["checks"] if not c["ok"]]
     if failed:
@@ -255,6 +255,8 @@ def main():
     with torch.no_grad():       # what inductor wants to freeze weights
         bench.whole_model()
     print("\n" + table(bench.rows))
+    judged = [r for r in bench.rows if r["want_ratio"] or r["want_tflops"]]
+    print(f"\n{sum(r['met'] is True for r in judged)} of {len(judged)} targets are met, {sum(r['met'] is None for r in judged)} were not measured")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import (
 )
 
 func benchCommand() *cobra.Command {
-	c := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "bench machine|model|kernels",
 		Short: "Measure the machine, a package, or its kernels",
 		Long: `Measure the ceilings of the machine, a generated package at batch shapes, or its
@@ -24,16 +24,7 @@ kernels inside such calls. Output is in the Go benchmark format, one line a
 sample, which benchstat reads; --json gives medians. Shares of the ceiling refer
 to ceilings measured in the same run, just before; a GPU has none. bertc ptx check
 times the kernels of a GPU.`,
-	}
-	c.Args = cobra.ArbitraryArgs
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return c.Help()
-		}
-		return unknownCommand(c, args[0])
-	}
-	c.AddCommand(benchMachineCommand(), benchModelCommand("model"), benchModelCommand("kernels"))
-	return c
+	}, benchMachineCommand(), benchModelCommand("model"), benchModelCommand("kernels"))
 }
 
 func benchMachineCommand() *cobra.Command {

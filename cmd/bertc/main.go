@@ -55,19 +55,24 @@ file. The package needs nothing but the Go standard library.`,
 		Version:       fmt.Sprintf("%s, %s, %s/%s", pipeline.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			return unknownCommand(c, args[0])
-		},
 	}
 	c.SetFlagErrorFunc(flagError)
 	c.SetHelpCommand(helpCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
-	c.AddCommand(compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), evalCommand(), tokenizeCommand(),
+	return group(c, compileCommand(), demoCommand(), fillMaskCommand(), runCommand(), evalCommand(), tokenizeCommand(),
 		inspectCommand(), initCommand(), dumpCommand(), htmlCommand(), diffCommand(), calibrateCommand(), verifyCommand(), benchCommand(), tuneCommand(), explainCommand(), ptxCommand())
+}
+
+// group makes c the command of others: alone it prints its help.
+func group(c *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return unknownCommand(c, args[0])
+	}
+	c.AddCommand(commands...)
 	return c
 }
 

@@ -20,19 +20,10 @@ import (
 )
 
 func ptxCommand() *cobra.Command {
-	c := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "ptx",
 		Short: "Run, predict and check kernels in PTX, the assembly language of NVIDIA GPUs",
-		Args:  cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			return unknownCommand(c, args[0])
-		},
-	}
-	c.AddCommand(ptxRunCommand(), ptxPredictCommand(), ptxCheckCommand())
-	return c
+	}, ptxRunCommand(), ptxPredictCommand(), ptxCheckCommand())
 }
 
 // ptxRun is the options of "bertc ptx run".

@@ -102,7 +102,7 @@ func TestCalibrationErrors(t *testing.T) {
 			return []string{"verify", "--model", tinyModel, "--text", f, "--mask-every", "-1"}
 		}, []string{"--mask-every"}},
 		{"a\n\xff", func(f string) []string { return []string{"verify", "--model", tinyModel, "--text", f} }, []string{"file:2:"}},
-		{"a", func(f string) []string { return []string{"verify", "--model", tinyModel, "--text", f, "--a", "fp8"} }, []string{"fp8"}},
+		{"a", func(f string) []string { return []string{"verify", "--model", tinyModel, "--text", f, "--a", "fp8"} }, []string{"--a", "fp8"}},
 	} {
 		_, err := bertc(t, "", c.args(write(c.file))...)
 		sentence(t, err, c.want...)

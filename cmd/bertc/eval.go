@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -99,7 +100,8 @@ then 3.`,
 				return err
 			}
 			if failed > 0 {
-				return failedRecords{failed, len(examples)}
+				first := slices.IndexFunc(predictions, func(p jglue.Prediction) bool { return p.Err != nil })
+				return failedRecords{failed, len(examples), fmt.Sprintf("the first is record %d: %s", first+1, predictions[first].Err)}
 			}
 			return nil
 		},

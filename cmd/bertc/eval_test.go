@@ -34,8 +34,19 @@ func TestEval(t *testing.T) {
 		{[]string{"--task", "jsquad", "--package", dir, "--data", data}, []string{"dev.jsonl"}},
 		{[]string{"--task", "jnli", "--package", dir, "--data", data}, []string{"dev.jsonl", "line 1", "sentence1"}},
 		{[]string{"--task", "marc-ja", "--data", data}, []string{"--package"}},
+		{[]string{"--task", "marc-ja", "--package", dir, "--data", data, "--max-length", "1"}, []string{"400 of 400", "record 1: "}},
 	} {
 		_, err := bertc(t, "", append([]string{"eval"}, c.args...)...)
 		sentence(t, err, c.want...)
 	}
+}
+
+// TestNotFinite: what a model with a weight that is NaN answers is said in a sentence.
+func TestNotFinite(t *testing.T) {
+	dir := copyModel(t)
+	edit(t, filepath.Join(dir, "model.safetensors"), func(b []byte) []byte {
+		return append(b[:len(b)-2], 0xc0, 0x7f) // the last element, of the head's transform, in bf16
+	})
+	_, err := bertc(t, "", "fill-mask", "--model", dir, "私<MASK|LLM-jp>")
+	sentence(t, err, "text 1", "not finite")
 }

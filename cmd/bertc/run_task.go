@@ -27,11 +27,17 @@ import (
 const exitFailed = 3
 
 // failedRecords is the error of such a job.
-type failedRecords struct{ failed, records int }
+type failedRecords struct {
+	failed, records int
+	why             string // where or what it is
+}
 
 func (e failedRecords) Error() string {
-	return fmt.Sprintf("%d of %d records failed, their lines say why", e.failed, e.records)
+	return fmt.Sprintf("%d of %d records failed, %s", e.failed, e.records, e.why)
 }
+
+// inLines is where a job says why records failed.
+const inLines = "their lines say why"
 
 // taskFlags are the options of tasks: the flag, which is also the name of the option with _ for
 // -, the tasks that have it (none: all), its type, and its help.
@@ -166,7 +172,7 @@ func (r *taskRun) run(c *cobra.Command, task string) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr())
 	if done.Failed > 0 {
-		return failedRecords{done.Failed, done.Records}
+		return failedRecords{done.Failed, done.Records, inLines}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestRunTask(t *testing.T) {
 	in := "私は学校<MASK|LLM-jp>行きます。\n\nマスクのない文です。\n\xff\n" + long + "\n机の上に本<MASK|LLM-jp>あります。\n"
 	out, err := bertc(t, in, "run", "fill-mask", "--package", dir, "--format", "txt", "--top-k", "1")
 	var failed failedRecords
-	if !errors.As(err, &failed) || failed != (failedRecords{4, 6}) {
+	if !errors.As(err, &failed) || failed != (failedRecords{4, 6, inLines}) {
 		t.Errorf("got %v", err)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")

@@ -81,7 +81,7 @@ states exceeds --max-error.`,
 			sides := []*verify.Side{&o.A, &o.B}
 			for i, name := range []string{a, b} {
 				if *sides[i], dtypes[i], err = side(c.Context(), m, name, filepath.Join(tmp, strconv.Itoa(i))); err != nil {
-					return err
+					return fmt.Errorf("--%c %w", "ab"[i], err)
 				}
 			}
 			for i, dtype := range dtypes {
@@ -141,7 +141,7 @@ func side(ctx context.Context, m *pipeline.Model, name, dir string) (verify.Side
 		return verify.Side{Name: name, Dir: dir}, dtype, nil
 	}
 	if _, err := os.Stat(filepath.Join(name, pipeline.ManifestFile)); err != nil {
-		return verify.Side{}, 0, fmt.Errorf("%q is neither f32, bf16 or int8 nor the directory of a generated package", name)
+		return verify.Side{}, 0, fmt.Errorf("%q is neither f32, bf16 nor int8, nor the directory of a generated package", name)
 	}
 	return verify.Side{Name: name, Dir: name}, 0, m.CheckPackage(ctx, name)
 }

@@ -42,10 +42,11 @@ func (m *measure) step(name string) Step {
 	for _, s := range m.sum {
 		common += s * s / float64(m.rows)
 	}
-	return Step{
-		Name: name, Error: ratio(m.dd, m.bb), Centred: ratio(m.dd, max(m.bb-common, 0)),
-		Cosine: m.ab / (math.Sqrt(m.aa) * math.Sqrt(m.bb)),
+	s := Step{Name: name, Error: ratio(m.dd, m.bb), Centred: ratio(m.dd, max(m.bb-common, 0)), Cosine: 1}
+	if m.dd != 0 {
+		s.Cosine = m.ab / (math.Sqrt(m.aa) * math.Sqrt(m.bb))
 	}
+	return s
 }
 
 // ratio returns √a/√b, 0 when a is.

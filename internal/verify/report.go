@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 )
@@ -16,6 +17,22 @@ type Step struct {
 	Error   float64 `json:"error"`   // ‖a−b‖/‖b‖
 	Centred float64 `json:"centred"` // ‖a−b‖/‖b − mean of b's rows‖
 	Cosine  float64 `json:"cosine"`  // a·b/(‖a‖‖b‖)
+}
+
+// MarshalJSON writes figures that are not finite, of results that are not, as null.
+func (s Step) MarshalJSON() ([]byte, error) {
+	finite := func(x float64) *float64 {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return nil
+		}
+		return &x
+	}
+	return json.Marshal(struct {
+		Name    string   `json:"step"`
+		Error   *float64 `json:"error"`
+		Centred *float64 `json:"centred"`
+		Cosine  *float64 `json:"cosine"`
+	}{s.Name, finite(s.Error), finite(s.Centred), finite(s.Cosine)})
 }
 
 // Answers is how often both sides gave the same answer: the largest logit is in the same place.

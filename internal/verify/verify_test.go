@@ -101,6 +101,21 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestNotFinite: rows of zeros are the same as themselves, and what no number says of NaN is null in JSON.
+func TestNotFinite(t *testing.T) {
+	var zero, nan measure
+	zero.add([]float32{0, 0}, []float32{0, 0}, 2)
+	nan.add([]float32{1, 2}, []float32{float32(math.NaN()), 2}, 2)
+	var out bytes.Buffer
+	if err := (Report{Steps: []Step{zero.step("zero"), nan.step("nan")}}).WriteJSON(&out); err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"step":"zero","error":0,"centred":0,"cosine":1},{"step":"nan","error":null,"centred":null,"cosine":null}]`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("got %s, want %s", &out, want)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	batch := pipeline.Request{Offsets: []int32{0, 2, 3}}
 	want, got := []float32{1, 2, 5, 1, 0, 3}, []float32{2, 1, 5, 0, 0, 3}

@@ -93,7 +93,7 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 	}
 	o.flags(c)
 	c.Flags().IntVar(&tokens, "tokens", 128, "length of the sequence that is measured")
-	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set")
+	c.Flags().StringVar(&kernels, "kernels", "", "force a kernel set, for example portable")
 	c.Flags().IntVar(&bo.Threads, "threads", 0, "goroutines that compute (default: GOMAXPROCS)")
 	c.Flags().StringVar(&svg, "svg", "", "write a roofline plot to this file")
 	c.Flags().BoolVar(&noCeiling, "no-ceiling", false, "do not measure the machine: leave out the shares of the ceiling")

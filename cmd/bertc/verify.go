@@ -33,7 +33,7 @@ func verifyCommand() *cobra.Command {
 		Short: "Measure what less precise numerics change, on your own text",
 		Long: `Run the lines of a text file through two packages of a model and compare the hidden
 states after every layer and the answers. --a, the reference, and --b are f32, bf16
-or int8, which compile the model for the occasion, or directories of packages.
+or int8, which compile the model for the occasion, or directories of packages of it.
 
 With b of --a and a of --b, over all tokens:
 

@@ -161,7 +161,7 @@ examples: $(BERTC) ## generate, vet and run the examples
 .PHONY: h100
 h100: ## one program that checks and times the kernels on a machine with an H100 (needs gcc, there the driver alone)
 	@mkdir -p $(TOOLS)/bin
-	CGO_ENABLED=1 GOOS=linux $(GO) build -trimpath -tags cuda -o $(TOOLS)/bin/bertc-h100 ./cmd/bertc
+	CGO_ENABLED=1 GOOS=linux $(GO) build -buildvcs=auto -trimpath -tags cuda -o $(TOOLS)/bin/bertc-h100 ./cmd/bertc
 	@echo "copy $(TOOLS)/bin/bertc-h100 to the machine and run: bertc-h100 ptx check --json ours.json (docs/h100.md)"
 
 .PHONY: fuzz

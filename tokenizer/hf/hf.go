@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -68,14 +69,16 @@ type namedFile struct {
 }
 
 func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s: it has %d bytes, more than the %d that are supported", path, info.Size(), maxFile)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1)) // a device has no size
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: it has more than the %d bytes that are supported", path, maxFile)
 	}
-	return os.ReadFile(path)
+	return data, err
 }
 
 // document is the top level of tokenizer.json.

@@ -442,6 +442,15 @@ func TestFullDisk(t *testing.T) {
 	_, err = bertc(t, "", "run", "--package", pkg, "--in", in, "--out", filepath.Join(dir, "y.safetensors"), "--outputs", "last_hidden_state,logits")
 	sentence(t, err, "no space left on device")
 	nothingIn(t, dir)
+	// A job that could not begin is not one that could go on.
+	fill := filepath.Join(dir, "fill")
+	if os.WriteFile(fill, make([]byte, 2<<20), 0o600) == nil {
+		t.Fatal("the file system has more than 1 MiB")
+	}
+	_, err = bertc(t, "", "run", "embed", "--package", pkg, "--in", tiny+"/config.json", "--format", "txt", "--out", filepath.Join(dir, "y.npy"))
+	sentence(t, err, "no space left on device")
+	os.Remove(fill)
+	nothingIn(t, dir)
 }
 
 // TestInterrupt interrupts a compile as soon as it has begun to write.

@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/bertc/bertc/internal/staging"
 )
 
 // Line is one line of the output: a record's number and id, and its result or its error.
@@ -191,7 +193,15 @@ func (o *Output) begin(identity map[string]string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(o.job(), append(text, '\n'), 0o666)
+	err = staging.File(o.job(), func(f *os.File) error {
+		_, err := f.Write(append(text, '\n'))
+		return err
+	})
+	if err != nil {
+		o.file.Close()
+		os.Remove(o.partial())
+	}
+	return err
 }
 
 // same reports what differs between the job that was interrupted and this one.

@@ -280,6 +280,7 @@ func TestRunErrors(t *testing.T) {
 		"no tokens":                 {ids(t, "input_ids", "I32", []int{0, 4}, nil), nil, []string{"input_ids", "[0 4]"}},
 		"another tensor":            {ids(t, "ids", "I32", []int{1, 1}, make([]byte, 4)), nil, []string{"input_ids", "missing"}},
 		"unknown output":            {ids(t, "input_ids", "I32", []int{1, 1}, int32s(5)), []string{"--outputs", "pooler"}, []string{"pooler", "last_hidden_state"}},
+		"no output":                 {ids(t, "input_ids", "I32", []int{1, 1}, int32s(5)), []string{"--outputs", ""}, []string{"--outputs", "last_hidden_state"}},
 		"unknown kernels":           {ids(t, "input_ids", "I32", []int{1, 1}, int32s(5)), []string{"--kernels", "sse"}, []string{"sse", "portable"}},
 	} {
 		t.Run(name, func(t *testing.T) {

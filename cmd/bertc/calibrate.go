@@ -44,7 +44,7 @@ small an error; then nothing is written.`,
 			if !(most > 0) || math.IsInf(most, 1) {
 				return fmt.Errorf("--error %g: must be a finite number above 0", most)
 			}
-			if err := checkOut("--out", out); err != nil {
+			if err := checkOut("--out", out, text); err != nil {
 				return err
 			}
 			m, _, err := mo.open(c)

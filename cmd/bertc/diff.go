@@ -33,7 +33,7 @@ or the worst one, as a test case: inputs, weights, plan and expected result.`,
 			if in == "" {
 				return fmt.Errorf("--in is missing: name a safetensors file with input_ids")
 			}
-			if err := checkOut("--extract", do.Extract); err != nil {
+			if err := checkOut("--extract", do.Extract, in); err != nil {
 				return err
 			}
 			m, math, err := o.open(c)

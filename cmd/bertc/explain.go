@@ -45,7 +45,7 @@ ceilings allow. --svg draws the kernels on a roofline.`,
 			if svg != "" && noCeiling {
 				return fmt.Errorf("--svg %q: the plot needs the ceilings, which --no-ceiling leaves out", svg)
 			}
-			if err := checkOut("--svg", svg); err != nil {
+			if err := checkOut("--svg", svg, ""); err != nil {
 				return err
 			}
 			threads := bench.Threads(bo.Threads)

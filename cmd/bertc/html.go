@@ -27,7 +27,7 @@ each pass.`,
 			if out == "" {
 				return fmt.Errorf("-o is missing: name the file to write")
 			}
-			if err := checkOut("-o", out); err != nil {
+			if err := checkOut("-o", out, ""); err != nil {
 				return err
 			}
 			m, stages, p, err := o.stages(c)
@@ -45,13 +45,29 @@ each pass.`,
 	return c
 }
 
-// checkOut reports before the work why the file that a flag names cannot be written; "" is no file.
-func checkOut(flag, path string) error {
+// checkOut reports before the work why the file that a flag names cannot be written; "" is no file. in is
+// what is read.
+func checkOut(flag, path, in string) error {
 	if path == "" {
 		return nil
 	}
+	if err := checkOther(flag, path, in); err != nil {
+		return err
+	}
 	if err := staging.CheckFile(path); err != nil {
 		return fmt.Errorf("%s %w", flag, err)
+	}
+	return nil
+}
+
+// checkOther reports that the file to be written is the one that is read.
+func checkOther(flag, path, in string) error {
+	to, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	if from, err := os.Stat(in); err == nil && os.SameFile(to, from) {
+		return fmt.Errorf("%s %s: is the file that is read", flag, path)
 	}
 	return nil
 }

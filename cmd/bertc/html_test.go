@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -23,4 +24,22 @@ func TestOutputFiles(t *testing.T) {
 		}
 	}
 	nothingIn(t, dir)
+	same := filepath.Join(dir, "same")
+	if err := os.WriteFile(same, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][]string{
+		{"calibrate", "--text", same, "--out"},
+		{"diff", "--in", same, "--extract"},
+		{"run", "embed", "--in", same, "--out"},
+		{"run", "--in", same, "--out"},
+		{"tune", "--config", same, "--out"},
+	} {
+		args := append(c, dir+"/./same")
+		if c[0] != "tune" {
+			args = append(args, "--model", "nowhere")
+		}
+		_, err := bertc(t, "", args...)
+		sentence(t, err, c[len(c)-1]+" "+dir+"/./same: is the file that is read")
+	}
 }

@@ -49,7 +49,7 @@ tokens; rows of those are zero.`,
 			if err := r.check(); err != nil {
 				return err
 			}
-			if err := checkOut("--out", r.out); err != nil {
+			if err := checkOut("--out", r.out, r.in); err != nil {
 				return err
 			}
 			if len(args) == 1 {

@@ -41,6 +41,7 @@ func TestRunTaskErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := t.TempDir()
 	for _, c := range []struct {
 		args []string
 		want []string
@@ -52,6 +53,7 @@ func TestRunTaskErrors(t *testing.T) {
 		{[]string{"embed", "--pooling", "sum"}, []string{`"sum"`}},
 		{[]string{"embed", "--outputs", "logits"}, []string{"--outputs"}},
 		{[]string{"fill-mask", "--out", "x.npy"}, []string{"x.npy"}},
+		{[]string{"embed", "--batch-tokens", "-1", "--in", tiny + "/config.json", "--out", filepath.Join(out, "x")}, []string{"batch tokens -1"}},
 		{[]string{"embed", "--format", "xml"}, []string{`"xml"`}},
 		{[]string{"embed", "--in", "nowhere.txt"}, []string{"nowhere.txt"}},
 		{[]string{"--top-k", "3"}, []string{"--top-k", "TASK"}},
@@ -60,6 +62,7 @@ func TestRunTaskErrors(t *testing.T) {
 		_, err := bertc(t, "\"a\"\n", append([]string{"run", "--package", dir}, c.args...)...)
 		sentence(t, err, c.want...)
 	}
+	nothingIn(t, out)
 }
 
 // TestRunTaskInterrupted stops a job while it runs; the same command then finishes it, and the

@@ -47,6 +47,9 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 			if out == "" {
 				return fmt.Errorf("--out is missing: name the file that records are appended to")
 			}
+			if err := checkOther("--out", out, config); err != nil {
+				return err
+			}
 			data, cfg, math, err := tuneConfig(c, mo, config)
 			if err != nil {
 				return err

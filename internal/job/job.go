@@ -255,8 +255,15 @@ func (o *Output) resume() error {
 // Write appends lines.
 func (o *Output) Write(lines []byte) (int, error) { return o.file.Write(lines) }
 
-// Close keeps an incomplete output for the next time.
-func (o *Output) Close() error { return o.file.Close() }
+// Close keeps an incomplete output for the next time, if there is a line in it.
+func (o *Output) Close() error {
+	info, err := o.file.Stat()
+	if err == nil && info.Size() == 0 {
+		os.Remove(o.partial())
+		os.Remove(o.job())
+	}
+	return o.file.Close()
+}
 
 // Complete gives the output its name, after convert, when not nil, has made another file of the
 // lines.

@@ -188,7 +188,7 @@ func TestRecords(t *testing.T) {
 		{"txt", "embed", nil, "a\r\n\n\xe3\x81\x82", []string{`"a"`, `""`, `"あ"`}},
 		{"txt", "classify", nil, "a\n", []string{`{"text":"a"}`}},
 		{"txt", "tag", nil, "a\xff\n", []string{"!not valid UTF-8 at byte 1"}},
-		{"jsonl", "embed", nil, "\"a\"\n{\"text\":\"b\"}\n{\"text\":1}\n{}\n[]\n\n", []string{`"a"`, `"b"`, `!"text": expected a string`, `!"text" is missing`, "!not a JSON object", "!empty"}},
+		{"jsonl", "embed", nil, "\"a\"\n{\"text\":\"b\"}\n{\"text\":1}\n{}\n[]\n\n", []string{`"a"`, `"b"`, `!"text": expected a string`, `!"text" is missing`, "!not a JSON object: found array", "!empty"}},
 		{"jsonl", "classify", map[string]string{"pair": "s2"}, `{"text":"a","s2":"b"}` + "\n" + `{"text":"a","s2":null}`, []string{`{"pair":"b","text":"a"}`, `{"text":"a"}`}},
 		{"jsonl", "answer", nil, `{"question":"q"}`, []string{`!"context" is missing`}},
 		{"jsonl", "choose", nil, `{"prompt":"p","choices":["a","b"]}` + "\n" + `{"prompt":"p","choices":"a"}`, []string{`{"choices":["a","b"],"prompt":"p"}`, "!expected a list of strings"}},

@@ -183,7 +183,10 @@ func (r *Reader) jsonLine(line []byte) Record {
 		return r.textLine([]byte(text))
 	}
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(line, &object); err != nil {
+	var other *json.UnmarshalTypeError
+	if err := json.Unmarshal(line, &object); errors.As(err, &other) {
+		return Record{Err: fmt.Errorf("not a JSON object: found %s", other.Value)}
+	} else if err != nil {
 		return Record{Err: fmt.Errorf("not a JSON object: %v", err)}
 	}
 	return r.record(object["id"], object)

@@ -52,6 +52,9 @@ func (d *Driver) Encoder(maxTokens int) Encoder {
 // Run computes the outputs of b and writes them to a safetensors file. Rows of tokens that the
 // mask left out are zero.
 func Run(e Encoder, b Batch, outputs []string, path string) error {
+	if len(outputs) == 0 {
+		return fmt.Errorf("--outputs: name a tensor (known: %s, %s)", OutHidden, OutLogits)
+	}
 	var infos []checkpoint.Info
 	for _, name := range outputs {
 		if name == OutLogits && e.LogitsSize == 0 {

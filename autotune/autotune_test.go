@@ -126,6 +126,7 @@ func TestRecordErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}\n": "test:1: ",
 		line("X", plan(4, 8, 1), 1, 1, true) + "x\n": "test:2: not a tuning record",
+		strings.Repeat("x", 2<<20):                   "test:1: not a tuning record",
 	} {
 		if err := (&Records{}).add("test", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)

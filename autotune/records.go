@@ -3,7 +3,6 @@ package autotune
 // This file owns records: their format, and looking plans up in them.
 
 import (
-	"bufio"
 	"bytes"
 	"embed"
 	"encoding/json"
@@ -74,20 +73,17 @@ func (r *Records) AddFile(file string) error {
 }
 
 func (r *Records) add(file string, data []byte) error {
-	s := bufio.NewScanner(bytes.NewReader(data))
-	s.Buffer(nil, 1<<20)
-	for n := 1; s.Scan(); n++ {
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
 		var rec Record
-		if err := json.Unmarshal(s.Bytes(), &rec); err != nil {
+		if err := json.Unmarshal(line, &rec); err != nil {
 			return fmt.Errorf("%s:%d: not a tuning record: %w", file, n, err)
 		}
 		if rec.MedianNS < 1 || rec.Tokens < 1 {
 			return fmt.Errorf("%s:%d: a tuning record needs tokens and median_ns, found %d and %d", file, n, rec.Tokens, rec.MedianNS)
 		}
 		r.list = append(r.list, rec)
-	}
-	if err := s.Err(); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
 }

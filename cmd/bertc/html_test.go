@@ -28,6 +28,11 @@ func TestOutputFiles(t *testing.T) {
 	if err := os.WriteFile(same, []byte("a"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	_, err := bertc(t, "", "tune", "--config", tiny+"/config.json", "--out", same)
+	sentence(t, err, same+":1: not a tuning record")
+	if data, err := os.ReadFile(same); err != nil || string(data) != "a" {
+		t.Errorf("tune left %q, %v", data, err)
+	}
 	for _, c := range [][]string{
 		{"calibrate", "--text", same, "--out"},
 		{"diff", "--in", same, "--extract"},

@@ -64,8 +64,11 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 			if err := o.Check(cfg); err != nil {
 				return err
 			}
-			_, err = os.Stat(out)
+			err = new(autotune.Records).AddFile(out) // what is there must be records, or it would be spoilt
 			isNew := errors.Is(err, fs.ErrNotExist)
+			if err != nil && !isNew {
+				return err
+			}
 			f, err := os.OpenFile(out, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 			if err != nil {
 				return err

@@ -528,7 +528,7 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2458688", "num_key_value_heads", "config.json", "bert.encoder.layer.3.mlp.up_proj.weight", "layer.3.gate_up.weight: bf16", "T = 8192"} {
+	for _, want := range []string{"2458688", "num_key_value_heads", "config.json", "bert.encoder.layer.3.mlp.up_proj.weight", "layer.3.gate_up.weight: bf16", "T = 16384"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report has no %q", want)
 		}
@@ -592,8 +592,8 @@ func TestBench(t *testing.T) {
 	sentence(t, err, "--budget", "-1s")
 	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "8y2", "--no-ceiling")
 	sentence(t, err, "--shapes", "8y2")
-	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "1x9000", "--no-ceiling")
-	sentence(t, err, "--shapes", "9000", "8192")
+	_, err = bertc(t, "", "bench", "model", "--package", dir, "--shapes", "1x20000", "--no-ceiling")
+	sentence(t, err, "--shapes", "20000", "16384")
 }
 
 // TestCompileTunedGPU: compile takes the plan of a record for the GPU, which need not be there.

@@ -10,8 +10,8 @@ import (
 // MaxTokens is the largest batch, in tokens, that a graph is built for, and MaxSequences the
 // largest number of sequences in it.
 const (
-	MaxTokens    = 8192
-	MaxSequences = 8192
+	MaxTokens    = 16384
+	MaxSequences = 16384
 )
 
 // Build returns the graph of cfg for task: names and shapes only, no data.

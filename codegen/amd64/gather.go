@@ -93,6 +93,10 @@ func (e *emitter) panelStart(s kernel.Spec, table, row, column reg.Register) {
 	e.do(x86.ADDQ(table, row))
 }
 
+// panelBlockBytes is the size of a block of a panel of words: 16 words, of pairs of bf16 or of quads of
+// codes, for each of 2 × 16 columns.
+const panelBlockBytes = 2 * 16 * 16 * 4
+
 type finishFunc = func(x reg.VecVirtual, i reg.Register, offset int, only mask)
 
 func (e *emitter) gatherPanelF32(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
@@ -110,7 +114,7 @@ func (e *emitter) gatherPanelF32(s kernel.Spec, table, row reg.Register, x reg.V
 }
 
 func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
-	const block = 2 * 16 * 64 // bytes of 32 elements of K
+	const steps = 32 // of K in a block
 	lanes, column, all := e.vec(), e.GP64(), e.newGatherMask()
 	e.loadWords(e.lanesTo(0, 64), lanes)
 	pairs, odd, even := e.vec(), e.vec(), e.vec()
@@ -135,36 +139,17 @@ func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row reg.Register, x reg.
 		for offset := 0; offset < n; offset += 2 * e.lanes {
 			pairsOf(offset, min(2*e.lanes, n-offset))
 		}
-		e.addImm(block, row)
+		e.addImm(panelBlockBytes, row)
 	}
 	return func() {
 		e.panelStart(s, table, row, column)
-		// Columns 16..31 follow those below 16 after a half block.
-		e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
-		low := e.label("low")
-		e.do(x86.CMPQ(column, operand.U8(16)))
-		e.do(x86.JLT(ref(low)))
-		e.addImm(block/2-64, row)
-		e.bind(low)
-		e.do(x86.XORQ(i, i))
-		if full := s.K / 32; full > 0 {
-			top := e.label("block")
-			e.bind(top)
-			blockOf(32)
-			e.addImm(32, i)
-			e.do(x86.CMPQ(i, operand.U32(32*full)))
-			e.do(x86.JLT(ref(top)))
-		}
-		if s.K%32 != 0 {
-			blockOf(s.K % 32)
-		}
+		e.panelBlocks(s.K, steps, row, column, i, blockOf)
 	}
 }
 
 // gatherPanelI8 stores quads to the stack, from which codes are widened in order.
 func (e *emitter) gatherPanelI8(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
-	const steps = 64             // of K in a block
-	const block = 2 * steps * 16 // its bytes
+	const steps = 64 // of K in a block
 	lanes, column, all, quads := e.vec(), e.GP64(), e.newGatherMask(), e.vec()
 	e.loadWords(e.lanesTo(0, 64), lanes)
 	i, codes := e.GP64(), e.fn.AllocLocal(64)
@@ -182,29 +167,36 @@ func (e *emitter) gatherPanelI8(s kernel.Spec, table, row reg.Register, x reg.Ve
 				finish(x, i, c, only)
 			}
 		}
-		e.addImm(block, row)
+		e.addImm(panelBlockBytes, row)
 	}
 	return func() {
 		e.panelStart(s, table, row, column)
-		// Columns 16..31 follow those below 16 after a half block.
-		e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
-		low := e.label("low")
-		e.do(x86.CMPQ(column, operand.U8(16)))
-		e.do(x86.JLT(ref(low)))
-		e.addImm(block/2-64, row)
-		e.bind(low)
-		e.do(x86.XORQ(i, i))
-		if full := s.K / steps; full > 0 {
-			top := e.label("block")
-			e.bind(top)
-			blockOf(steps)
-			e.addImm(steps, i)
-			e.do(x86.CMPQ(i, operand.U32(steps*full)))
-			e.do(x86.JLT(ref(top)))
-		}
-		if s.K%steps != 0 {
-			blockOf(s.K % steps)
-		}
+		e.panelBlocks(s.K, steps, row, column, i, blockOf)
+	}
+}
+
+// panelBlocks goes through a column of a panel of words, after panelStart, in blocks of so many steps of K.
+// blockOf does the first n steps of a block, in which i is the first step and row the column's first
+// word, and adds panelBlockBytes to row.
+func (e *emitter) panelBlocks(k, steps int, row, column, i reg.Register, blockOf func(n int)) {
+	e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
+	// Columns 16..31 follow those below 16 after a half block.
+	low := e.label("low")
+	e.do(x86.CMPQ(column, operand.U8(16)))
+	e.do(x86.JLT(ref(low)))
+	e.addImm(panelBlockBytes/2-64, row)
+	e.bind(low)
+	e.do(x86.XORQ(i, i))
+	if full := k / steps; full > 0 {
+		top := e.label("block")
+		e.bind(top)
+		blockOf(steps)
+		e.addImm(steps, i)
+		e.do(x86.CMPQ(i, operand.U32(steps*full)))
+		e.do(x86.JLT(ref(top)))
+	}
+	if k%steps != 0 {
+		blockOf(k % steps)
 	}
 }
 

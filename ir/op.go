@@ -38,8 +38,6 @@ type Op struct {
 	Eval func(c *Call) error
 	// Decompose emits the definition of composite v in terms of args and returns its result.
 	Decompose func(b *Builder, v *Value, args []*Value) *Value
-	// Flops counts arithmetic operations, one each for multiply and add; nil means none.
-	Flops func(args []Type, result Type, attrs any) Dim
 	// Elementwise: each result element depends only on the argument elements at its own (broadcast) position.
 	Elementwise bool
 	// RowLocal: each result row (last axis) depends only on the same row of the arguments.

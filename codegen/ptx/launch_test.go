@@ -92,22 +92,10 @@ func (b *bench) run(module *emu.Module, l cuda.Launch, rows, items int) error {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	grid := items
-	if l.Grid.Kind != cuda.GridItems {
-		grid = ceilDiv(rows, l.Grid.TileM)
-	}
-	if l.Grid.Kind == cuda.GridTiles {
-		grid *= ceilDiv(l.Grid.N, l.Grid.TileN)
-	}
-	if l.Grid.Persistent {
-		grid = min(grid, b.sms)
-	}
-	cluster := max(l.Cluster, 1)
-	grid = ceilDiv(grid, cluster) * cluster
 	if l.Dependent {
 		b.ahead()
 	}
-	return b.dev.Launch(k, emu.Config{Grid: [3]int{grid}, Block: [3]int{l.Threads}, Cluster: [3]int{cluster}, Shared: l.Shared, Dependent: l.Dependent}, blob)
+	return b.dev.Launch(k, emu.Config{Grid: [3]int{l.CTAs(rows, items, b.sms)}, Block: [3]int{l.Threads}, Cluster: [3]int{max(l.Cluster, 1)}, Shared: l.Shared, Dependent: l.Dependent}, blob)
 }
 
 // swizzles are the emulator's names of the spans in bytes.

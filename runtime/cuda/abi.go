@@ -1,5 +1,7 @@
 package cuda
 
+import rt "github.com/bertc/bertc/runtime"
+
 // This file owns the launch table: what codegen/ptx says of its kernels, and what their entries
 // find in memory.
 //
@@ -59,7 +61,7 @@ type Launch struct {
 	Entry   string
 	Threads int // of a CTA
 	Shared  int // bytes of dynamic shared memory of a CTA
-	Cluster int // CTAs of a cluster; 0 or 1: no clusters
+	Cluster int // CTAs of a cluster, of GridTiles: tiles of the same columns, one below the other; 0 or 1: no clusters
 	Grid    Grid
 	// Params are the parameters of the entry in order, each aligned to its size, tensor maps to
 	// 64 bytes.
@@ -81,11 +83,29 @@ type Grid struct {
 	Persistent bool
 }
 
+// CTAs returns how many CTAs the launch has for so many rows, or work items of GridItems, on a device of sms
+// multiprocessors, 0 where that is not known.
+func (l *Launch) CTAs(rows, items, sms int) int {
+	g, cluster, n := &l.Grid, max(l.Cluster, 1), 0
+	switch g.Kind {
+	case GridTiles:
+		n = cluster * rt.CeilDiv(rows, cluster*g.TileM) * rt.CeilDiv(g.N, g.TileN)
+	case GridRows:
+		n = rt.CeilDiv(rows, g.TileM)
+	case GridItems:
+		n = items
+	}
+	if g.Persistent && sms > 0 {
+		n = min(n, sms/cluster*cluster)
+	}
+	return n
+}
+
 // GridKind is what the CTAs of a launch share out.
 type GridKind uint8
 
 const (
-	// GridTiles: ceil(rows/TileM) · ceil(N/TileN) tiles.
+	// GridTiles: ceil(rows/TileM) · ceil(N/TileN) tiles, the first factor rounded up to whole clusters.
 	GridTiles GridKind = iota
 	// GridRows: ceil(rows/TileM) blocks of rows.
 	GridRows

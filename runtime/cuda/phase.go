@@ -123,30 +123,15 @@ func (s *Session) prepare(ph *phase) error {
 			if err != nil {
 				return err
 			}
-			size := LaunchSize{Grid: s.ctas(l, step, ph), Threads: l.Threads, Shared: l.Shared, Cluster: l.Cluster, Dependent: l.Dependent}
+			items := 0
+			if l.Grid.Kind == GridItems {
+				items = ph.list(l.Grid.TileM, &m.mod.Kernels[step.Kernel]).most
+			}
+			size := LaunchSize{Grid: l.CTAs(ph.rows, items, m.driver.Info().SMs), Threads: l.Threads, Shared: l.Shared, Cluster: l.Cluster, Dependent: l.Dependent}
 			ph.calls = append(ph.calls, call{i, n == len(launches)-1, m.functions[l.Entry], size, params})
 		}
 	}
 	return nil
-}
-
-// ctas returns the CTAs of a launch, a multiple of the cluster.
-func (s *Session) ctas(l *Launch, step *rt.Step, ph *phase) int {
-	g, n := &l.Grid, 0
-	switch g.Kind {
-	case GridTiles:
-		n = rt.CeilDiv(ph.rows, g.TileM) * rt.CeilDiv(g.N, g.TileN)
-	case GridRows:
-		n = rt.CeilDiv(ph.rows, g.TileM)
-	case GridItems:
-		n = ph.list(g.TileM, &s.model.mod.Kernels[step.Kernel]).most
-	}
-	cluster := max(l.Cluster, 1)
-	n = rt.RoundUp(n, cluster)
-	if sms := s.model.driver.Info().SMs / cluster * cluster; g.Persistent && sms > 0 {
-		n = min(n, sms)
-	}
-	return n
 }
 
 // run copies the input block of a phase to the device and starts its launches.

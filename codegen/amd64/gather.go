@@ -93,10 +93,6 @@ func (e *emitter) panelStart(s kernel.Spec, table, row, column reg.Register) {
 	e.do(x86.ADDQ(table, row))
 }
 
-// panelBlockBytes is the size of a block of a panel of words: 16 words, of pairs of bf16 or of quads of
-// codes, for each of 2 × 16 columns.
-const panelBlockBytes = 2 * 16 * 16 * 4
-
 type finishFunc = func(x reg.VecVirtual, i reg.Register, offset int, only mask)
 
 func (e *emitter) gatherPanelF32(s kernel.Spec, table, row reg.Register, x reg.VecVirtual, tail mask, finish finishFunc) func() {
@@ -139,7 +135,7 @@ func (e *emitter) gatherPanelBF16(s kernel.Spec, table, row reg.Register, x reg.
 		for offset := 0; offset < n; offset += 2 * e.lanes {
 			pairsOf(offset, min(2*e.lanes, n-offset))
 		}
-		e.addImm(panelBlockBytes, row)
+		e.addImm(2*halfBlock, row)
 	}
 	return func() {
 		e.panelStart(s, table, row, column)
@@ -167,7 +163,7 @@ func (e *emitter) gatherPanelI8(s kernel.Spec, table, row reg.Register, x reg.Ve
 				finish(x, i, c, only)
 			}
 		}
-		e.addImm(panelBlockBytes, row)
+		e.addImm(2*halfBlock, row)
 	}
 	return func() {
 		e.panelStart(s, table, row, column)
@@ -175,16 +171,16 @@ func (e *emitter) gatherPanelI8(s kernel.Spec, table, row reg.Register, x reg.Ve
 	}
 }
 
-// panelBlocks goes through a column of a panel of words, after panelStart, in blocks of so many steps of K.
-// blockOf does the first n steps of a block, in which i is the first step and row the column's first
-// word, and adds panelBlockBytes to row.
+// panelBlocks goes through a column of a panel of words (pairs of bf16, quads of codes), after panelStart, in blocks
+// of so many steps of K. blockOf does the first n steps of a block, in which i is the first step and row the
+// column's first word, and adds the size of a block to row.
 func (e *emitter) panelBlocks(k, steps int, row, column, i reg.Register, blockOf func(n int)) {
 	e.do(x86.LEAQ(operand.Mem{Base: row, Index: column, Scale: 4}, row))
 	// Columns 16..31 follow those below 16 after a half block.
 	low := e.label("low")
 	e.do(x86.CMPQ(column, operand.U8(16)))
 	e.do(x86.JLT(ref(low)))
-	e.addImm(panelBlockBytes/2-64, row)
+	e.addImm(halfBlock-64, row)
 	e.bind(low)
 	e.do(x86.XORQ(i, i))
 	if full := k / steps; full > 0 {

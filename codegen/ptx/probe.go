@@ -129,7 +129,7 @@ func Probes() []Probe {
 	for _, span := range []int{0, 32, 64, 128} {
 		out = append(out, copyProbe(span))
 	}
-	return out
+	return append(out, poolProbe())
 }
 
 // productProbe multiplies a tile of 64 rows, from registers where a is nil, and n columns, in steps
@@ -305,6 +305,53 @@ func copyProbe(span int) Probe {
 		e.do("st.global.v4.b32", at(e.rd("mad.wide.u32", offset, 1, dst), 0), vec(v...))
 	})
 	e.doIf(e.p("setp.eq.u32", lane, 0), "st.global.v4.b32", at(dst, boxRows*width), vec(complete, zero, zero, zero))
+	e.do("ret")
+	return p
+}
+
+// poolProbe asks for more registers than a CTA has: of 3·168 for each of 128 threads, one warpgroup keeps 40
+// and two want 240, so that at least one of their eight warps has to wait (PTX ISA, "setmaxnreg"). The first
+// warpgroup counts who got them after 10 ms, then gives up 16 more, which is enough for all.
+func poolProbe() Probe {
+	const warps, least = 8, 24
+	p := Probe{Name: "setmaxnreg", Asks: "a warp waits for registers that the CTA lacks",
+		src: make([]byte, 16), registers: make([]byte, 16), out: 8, shared: sharedSlack + 16}
+	p.want = func(got []byte) int {
+		switch before, after := binary.LittleEndian.Uint32(got), binary.LittleEndian.Uint32(got[4:]); {
+		case before >= warps:
+			return 0
+		case after != warps:
+			return 4
+		}
+		return -1
+	}
+	e := newEntry(p.Name, 3*warpgroup)
+	e.minCTAs = 1
+	p.entry = e
+	e.pointer(cuda.OperandSrc)
+	e.pointer(cuda.OperandW)
+	dst := e.pointer(cuda.OperandDst)
+	got, tid := e.shared(), e.r("mov.u32", "%tid.x")
+	first := e.p("setp.eq.u32", tid, 0)
+	e.doIf(first, "st.shared.b32", at(got, 0), 0)
+	e.do("bar.sync", 0)
+	wants, done := e.label("wants"), e.label("done")
+	count := func(offset int) {
+		e.doIf(first, "st.global.b32", at(dst, offset), e.r("atom.shared.add.u32", at(got, 0), 0))
+	}
+	e.doIf(e.p("setp.ge.u32", tid, warpgroup), "bra", wants)
+	e.do("setmaxnreg.dec.sync.aligned.u32", producerRegs)
+	e.loop(e.r("mov.u32", 0), 1000, 1, func() { e.do("nanosleep.u32", 10_000) })
+	count(0)
+	e.do("bar.sync", 1, warpgroup) // nobody gives up registers before they are counted
+	e.do("setmaxnreg.dec.sync.aligned.u32", least)
+	e.do("bra", done)
+	e.bind(wants)
+	e.do("setmaxnreg.inc.sync.aligned.u32", 240)
+	e.doIf(e.p("setp.eq.u32", e.r("and.b32", tid, 31), 0), "red.shared.add.u32", at(got, 0), 1)
+	e.bind(done)
+	e.do("bar.sync", 0)
+	count(4)
 	e.do("ret")
 	return p
 }

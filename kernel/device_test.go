@@ -89,3 +89,24 @@ func TestPredictDevice(t *testing.T) {
 		}
 	}
 }
+
+// TestPredictRoom: weights come under the step before where its tiles leave room on a multiprocessor, and only
+// there.
+func TestPredictRoom(t *testing.T) {
+	specs := layer()
+	output, gateUp := specs[2], specs[3]
+	predict := func(s kernel.Spec, rows int, before kernel.DeviceStep) kernel.DeviceStep {
+		best, _ := kernel.Choose(s, "ptx/sm90a")
+		return kernel.PredictDevice(s, best, []int{rows}, before)
+	}
+	alone := predict(gateUp, 32, kernel.DeviceStep{}).Seconds
+	for _, c := range []struct {
+		rows int // of the step before
+		less bool
+	}{{32, true}, {512, true}, {2048, false}} {
+		before := predict(output, c.rows, kernel.DeviceStep{})
+		if got := predict(gateUp, 32, before).Seconds; (got < alone) != c.less || got > alone {
+			t.Errorf("behind a tile of %d rows: %.2f µs, by itself %.2f", before.Plan.MicroM, got*1e6, alone*1e6)
+		}
+	}
+}

@@ -27,8 +27,8 @@ type DeviceStep struct {
 	Floor   float64 // of products at the full rate, or of reading and writing everything once
 	Memory  bool    // the floor is that of memory
 
-	// What the next step may use, where this one is by wgmma, which lets it start early: cycles in which memory
-	// was idle, and the CTAs that were there then.
+	// What the next step may use, where this one lets it start early and leaves it room (wgmmaFewRows): cycles in
+	// which memory was idle, and the CTAs that were there then.
 	idle float64
 	ctas int
 }
@@ -36,7 +36,8 @@ type DeviceStep struct {
 // PredictDevice predicts a step of plan p on sequences of these lengths, after another one. A matmul of few
 // rows fetches weights while the step before leaves memory idle (WgmmaAhead), and attention of few rows,
 // which has no weights, passes on what the step before it left, if the CTAs of both take one of the two
-// places of a multiprocessor at most, and leave the other to the next. Nothing else of two steps overlaps.
+// places of a multiprocessor at most, and leave the other to the next. The step before must be of few rows
+// too: the CTAs of other tiles fill a multiprocessor. Nothing else of two steps overlaps.
 func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep {
 	rows, flops := 0, 0.0
 	for _, n := range lengths {
@@ -51,28 +52,31 @@ func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep 
 	memory := float64(s.deviceBytes(rows)) / memoryBytes
 	products := flops / 2 / (wgmmaMACs * deviceSMs)
 	d := DeviceStep{Plan: p, Floor: max(products, memory) / deviceClock, Memory: memory > products}
-	busy := 0.0
-	wgmma := p.Inst == "wgmma"
+	busy, passed := 0.0, 0.0
+	wgmma, few := p.Inst == "wgmma", false
 	if wgmma {
 		d.Plan = wgmmaVariant(s, p, wgmmaBatch(rows))
 	}
-	passed := 0.0
 	switch {
 	case s.Kind == Attention:
 		busy = s.attentionCycles(d.Plan, lengths)
+		few = wgmma && wgmmaFewRows(d.Plan.BlockM)
 		for _, n := range lengths {
 			d.ctas += s.attentionItems(d.Plan, n)
 		}
-		if d.ctas += before.ctas; d.Plan.BlockM <= wgmmaRows && d.ctas <= deviceSMs {
+		if d.ctas += before.ctas; few && d.ctas <= deviceSMs {
 			passed = before.idle
 		}
 	case wgmma:
 		busy = wgmmaBusy(s, d.Plan, rows)
-		d.ctas = min(wgmmaTiles(s, d.Plan, rows), deviceSMs)
-		if wgmmaFewRows(d.Plan.MicroM) {
+		few = wgmmaFewRows(d.Plan.MicroM)
+		tiles := wgmmaTiles(s, d.Plan, rows)
+		d.ctas = min(tiles, deviceSMs)
+		if few {
 			memory /= streamed
-			ahead := float64(WgmmaAhead(s, d.Plan)*2*deviceK*s.WeightRows()) / memoryBytes / streamed
-			memory -= min(before.idle, ahead)
+			// The CTAs of the first wave fetch the weights of their columns.
+			fetched := float64(WgmmaAhead(s, d.Plan)*2*deviceK*s.WeightRows()) * float64(d.ctas) / float64(tiles)
+			memory -= min(before.idle, fetched/memoryBytes/streamed)
 		}
 	case s.Kind == Gemm:
 		tiles := (rows + p.MicroM - 1) / p.MicroM * ((s.WeightRows() + p.MicroN - 1) / p.MicroN)
@@ -80,7 +84,7 @@ func PredictDevice(s Spec, p Plan, lengths []int, before DeviceStep) DeviceStep 
 		busy = float64((tiles+deviceSMs-1)/deviceSMs) * tile
 	}
 	cycles := wgmmaStart + max(busy, memory)
-	if wgmma {
+	if few {
 		d.idle = cycles - memory + passed
 	}
 	d.Seconds = cycles / deviceClock

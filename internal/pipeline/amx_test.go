@@ -69,13 +69,7 @@ func TestAMXVariants(t *testing.T) {
 			t.Parallel()
 			b, emulator := compileAMX(t, modelDir(t, v, "model.bf16.safetensors"), 0)
 			d := startAMX(t, b, emulator, 2)
-			for _, c := range goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")) {
-				hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
-				e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
-				if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
-					t.Errorf("%s: relative error %.4f", c.name, e)
-				}
-			}
+			checkHidden(t, d, goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors")), bf16Error)
 		})
 	}
 }
@@ -91,11 +85,7 @@ func TestAMXTiny(t *testing.T) {
 			continue
 		}
 		c.logits = nil
-		hidden, _ := run(t, two.Encoder(bert.MaxTokens), c)
-		e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
-		if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
-			t.Errorf("%s: relative error %.4f", c.name, e)
-		}
+		checkHidden(t, two, []goldenCase{c}, bf16Error)
 	}
 	checkBits(t, one, two, 17, 1, 2, 9, 5, 3, 1)
 }

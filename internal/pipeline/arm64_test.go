@@ -128,13 +128,7 @@ func TestArm64Variants(t *testing.T) {
 		t.Run(v+" bf16", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.bf16.safetensors"))
 			eachArmRun(t, compileArm(t, modelDir(t, v, "model.bf16.safetensors"), 0), armRuns(), func(t *testing.T, d *Driver) {
-				for _, c := range cases {
-					hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
-					e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
-					if t.Logf("%s: relative error %.4f", c.name, e); !(e <= 1.5*0.0164) {
-						t.Errorf("%s: relative error %.4f", c.name, e)
-					}
-				}
+				checkHidden(t, d, cases, bf16Error)
 			})
 		})
 	}
@@ -142,13 +136,7 @@ func TestArm64Variants(t *testing.T) {
 		t.Run(v+" int8", func(t *testing.T) {
 			cases := goldenCases(t, filepath.Join(root, "testdata/variants", v, "golden.safetensors"))
 			eachArmRun(t, compileArm(t, modelDir(t, v, "model.safetensors"), ir.I8), int8Runs(), func(t *testing.T, d *Driver) {
-				for _, c := range cases {
-					hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
-					e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
-					if t.Logf("%s: relative error %.4f", c.name, e); !(e <= int8Error) {
-						t.Errorf("%s: relative error %.4f", c.name, e)
-					}
-				}
+				checkHidden(t, d, cases, int8Error)
 			})
 		})
 	}

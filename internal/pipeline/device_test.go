@@ -94,10 +94,6 @@ func sessionEncoder(s *rt.Session, mod *rt.Module) Encoder {
 	}
 }
 
-// deviceBudget bounds the distance of a bf16 run from the float64 outputs of its weights, as in
-// TestVariantsBF16.
-const deviceBudget = 1.5 * 0.0164
-
 // TestDeviceModel runs every variant on a device whose kernels are written from the contract of the
 // launch table: weights, norms, shadows, statistics, items and graphs are right when the results
 // are. The reference is the interpreter with the rounding of bf16.
@@ -136,13 +132,13 @@ func checkDevice(t *testing.T, m *Model, s *rt.Session, mod *rt.Module, c golden
 	}
 	hidden, logits := run(t, sessionEncoder(s, mod), c)
 	e := num.RelL2(visible(hidden, c.mask), num.Float64s(wantHidden))
-	if t.Logf("%s: hidden states are apart by %.4f", c.name, e); !(e <= deviceBudget) {
+	if t.Logf("%s: hidden states are apart by %.4f", c.name, e); !(e <= bf16Error) {
 		t.Errorf("%s: hidden states are apart by %.4f", c.name, e)
 	}
 	if mod.Logits == 0 {
 		return
 	}
-	if e := num.RelL2(visible(logits, c.mask), num.Float64s(wantLogits)); !(e <= deviceBudget) {
+	if e := num.RelL2(visible(logits, c.mask), num.Float64s(wantLogits)); !(e <= bf16Error) {
 		t.Errorf("%s: logits are apart by %.4f", c.name, e)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/bertc/bertc/graph/bert"
-	"github.com/bertc/bertc/internal/num"
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/passes"
 )
@@ -31,13 +29,7 @@ func TestVariantsInt8(t *testing.T) {
 			for _, tier := range tiers(ir.I8) {
 				t.Run(tier, func(t *testing.T) {
 					d := start(t, b, tier, 0)
-					for _, c := range cases {
-						hidden, _ := run(t, d.Encoder(bert.MaxTokens), c)
-						e := num.RelL2(visible(hidden, c.mask), visible(c.hidden, c.mask))
-						if t.Logf("%s: relative error %.4f", c.name, e); !(e <= int8Error) {
-							t.Errorf("%s: relative error %.4f", c.name, e)
-						}
-					}
+					checkHidden(t, d, cases, int8Error)
 				})
 			}
 		})

@@ -173,12 +173,6 @@ func sameBytes(a, b location) (bool, error) {
 	return same, nil
 }
 
-// Dir returns the directory that the checkpoint was opened with.
-func (c *Checkpoint) Dir() string { return c.dir.dir }
-
-// Files returns the open safetensors files, in the order of their names.
-func (c *Checkpoint) Files() []*File { return c.files }
-
 // Names lists the canonical names, layers in the order of their numbers.
 func (c *Checkpoint) Names() []string { return c.names }
 

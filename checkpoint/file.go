@@ -80,9 +80,6 @@ func newFile(path string, m mapping) (*File, error) {
 // Path returns the path that the file was opened with.
 func (f *File) Path() string { return f.path }
 
-// Size returns the size of the file in bytes.
-func (f *File) Size() int64 { return f.m.size() }
-
 // Metadata returns the free-form strings of the header.
 func (f *File) Metadata() map[string]string { return f.h.metadata }
 

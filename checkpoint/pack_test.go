@@ -314,7 +314,7 @@ func TestPackErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range tests {
 		_, err := PackFile(context.Background(), filepath.Join(dir, "w"), c, tt.recipes, PackOptions{})
-		wantError(t, err, c.Dir(), tt.want)
+		wantError(t, err, c.dir.dir, tt.want)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -53,7 +53,7 @@ func Eval(g *Graph, in map[string]*Tensor, opts ...EvalOption) ([]*Tensor, error
 		return nil, err
 	}
 	var err error
-	if e.env, err = BindSymbols(g, in); err != nil {
+	if e.env, err = bindSymbols(g, in); err != nil {
 		return nil, fmt.Errorf("graph @%s: %w", g.Name, err)
 	}
 	out, err := e.run(g, nil)
@@ -199,10 +199,10 @@ func (e *evaluator) shape(t Type) ([]int, error) {
 	return shape, nil
 }
 
-// BindSymbols returns the values of g's symbols at the shapes of in, which
+// bindSymbols returns the values of g's symbols at the shapes of in, which
 // holds inputs by their outside names. A symbol gets its value from a dim
 // that has it alone or with a constant added, such as T or B+1.
-func BindSymbols(g *Graph, in map[string]*Tensor) (map[string]int, error) {
+func bindSymbols(g *Graph, in map[string]*Tensor) (map[string]int, error) {
 	env := map[string]int{}
 	from := map[string]string{}
 	for _, v := range g.Inputs() {

@@ -56,16 +56,16 @@ func ranks(xs []float64) []float64 {
 	return out
 }
 
-// Normalize is how JGLUE writes answers before it compares them: lower case, no 。 at the end, one
+// normalize is how JGLUE writes answers before it compares them: lower case, no 。 at the end, one
 // space for white space. Punctuation stays.
-func Normalize(answer string) string {
+func normalize(answer string) string {
 	return strings.Join(strings.Fields(strings.TrimRight(strings.ToLower(answer), "。")), " ")
 }
 
 // ExactMatch returns 1 when the answer is one of the right ones, else 0.
 func ExactMatch(answer string, right []string) float64 {
 	for _, r := range right {
-		if Normalize(answer) == Normalize(r) {
+		if normalize(answer) == normalize(r) {
 			return 1
 		}
 	}
@@ -77,7 +77,7 @@ func ExactMatch(answer string, right []string) float64 {
 func CharF1(answer string, right []string) float64 {
 	best := 0.0
 	for _, r := range right {
-		best = max(best, charF1([]rune(Normalize(answer)), []rune(Normalize(r))))
+		best = max(best, charF1([]rune(normalize(answer)), []rune(normalize(r))))
 	}
 	return best
 }

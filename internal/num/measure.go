@@ -152,18 +152,6 @@ func ordinal32(x float32) int64 {
 	return int64(u)
 }
 
-// MaxULP32 returns max_i ULP32(a_i, b_i) and the first index at which it is
-// reached, or 0 and -1 when nothing differs.
-func MaxULP32(a, b []float32) (worst uint32, index int) {
-	index = -1
-	for i, x := range a {
-		if d := ULP32(x, b[i]); d > worst {
-			worst, index = d, i
-		}
-	}
-	return worst, index
-}
-
 // Float64s returns x as float64, for use with the measures.
 func Float64s(x []float32) []float64 {
 	out := make([]float64, len(x))

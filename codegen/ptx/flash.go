@@ -257,13 +257,7 @@ func (c *flashConsumer) withRegisters(n int) *flashConsumer {
 
 // oneBlock does an item of a sequence of at most n keys.
 func (c *flashConsumer) oneBlock(n int, i flashItem) {
-	c.take()
-	c.scores(n)
-	c.pass()
-	c.do("wgmma.wait_group.sync.aligned", 0)
-	c.release(c.keys)
-	c.softmax(n, true)
-	c.round(n)
+	c.firstKeys(n)
 	c.lastValues(n, 0)
 	c.write(i)
 }
@@ -272,13 +266,7 @@ func (c *flashConsumer) oneBlock(n int, i flashItem) {
 func (c *flashConsumer) blocks(i flashItem) {
 	added := c.pred() // values have been added
 	c.do("setp.ne.u32", added, 0, 0)
-	c.take()
-	c.scores(flashKeys)
-	c.pass()
-	c.do("wgmma.wait_group.sync.aligned", 0)
-	c.release(c.keys)
-	c.softmax(flashKeys, true)
-	c.round(flashKeys)
+	c.firstKeys(flashKeys)
 
 	loop, tail, last := c.label("keys"), c.label("tail"), c.label("last")
 	c.doIf(c.p("setp.le.u32", c.remaining, flashKeys), "bra.uni", last)
@@ -303,6 +291,17 @@ func (c *flashConsumer) blocks(i flashItem) {
 	c.bind(last)
 	c.lastValues(flashKeys, added)
 	c.write(i)
+}
+
+// firstKeys makes probabilities of the first n keys.
+func (c *flashConsumer) firstKeys(n int) {
+	c.take()
+	c.scores(n)
+	c.pass()
+	c.do("wgmma.wait_group.sync.aligned", 0)
+	c.release(c.keys)
+	c.softmax(n, true)
+	c.round(n)
 }
 
 // lastValues adds the products of the last block, of which n keys are worked on.

@@ -109,9 +109,9 @@ func fragmentD(thread, i int) (row, col int) {
 	return 16*w + l/4 + i/2%2*8, i/4*8 + 2*(l%4) + i%2
 }
 
-// probeColumns are widths of tiles. What a column is must not depend on them: the tile of a matmul
+// probeColumns are the widths of tiles. What a column is must not depend on them: the tile of a matmul
 // depends on the size of the batch.
-var probeColumns = []int{16, 64, 128, 192, 208, 256}
+var probeColumns = []int{16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256}
 
 // Probes returns all probes.
 func Probes() []Probe {

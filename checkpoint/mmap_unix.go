@@ -16,7 +16,7 @@ type mappedFile struct {
 }
 
 func mapFile(path string) (mapping, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // so that a pipe does not wait for its writer
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func Check(s Spec, p Plan) error {
 	return nil
 }
 
-// Space yields every legal plan of s on a target, in a fixed order.
+// Space yields legal plans of s on a target, those worth a try, in a fixed order.
 func Space(s Spec, target string) func(yield func(Plan) bool) {
 	return func(yield func(Plan) bool) {
 		t, ok := LookupTarget(target)

@@ -47,7 +47,7 @@ func TestDeviceTiles(t *testing.T) {
 	}
 }
 
-// TestWgmmaVariants: the plans for fewer rows are legal, and go up to all of them.
+// TestWgmmaVariants: the plans for fewer rows are legal, sum in the order of the others, and go up to all rows.
 func TestWgmmaVariants(t *testing.T) {
 	for _, s := range layer() {
 		best, _ := kernel.Choose(s, "ptx/sm90a")
@@ -55,6 +55,9 @@ func TestWgmmaVariants(t *testing.T) {
 		for i, v := range variants {
 			if err := kernel.Check(s, v.Plan); err != nil {
 				t.Errorf("%s, %d rows: %v", s, v.MaxRows, err)
+			}
+			if got, want := v.Plan.ReductionKey(), best.ReductionKey(); got != want {
+				t.Errorf("%s, %d rows: sums go %s, want %s", s, v.MaxRows, got, want)
 			}
 			if last := i == len(variants)-1; last != (v.MaxRows == 0) || i > 0 && !last && v.MaxRows <= variants[i-1].MaxRows {
 				t.Errorf("%s: variant %d is for %d rows", s, i, v.MaxRows)

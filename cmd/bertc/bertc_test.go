@@ -507,6 +507,8 @@ func TestTokenize(t *testing.T) {
 	}
 	_, err = bertc(t, "\"a\"\nb\n", "tokenize", "--model", tiny, "--no-special")
 	sentence(t, err, "line 2", "JSON")
+	_, err = bertc(t, "\"a\"\n"+strings.Repeat("a", maxLine+1), "tokenize", "--model", tiny)
+	sentence(t, err, "line 2", "longer than 16777216 bytes")
 }
 
 // TestDemo runs the first command of the README.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -113,7 +114,9 @@ func scanLines(r io.Reader, f func(string) error) error {
 			return err
 		}
 	}
-	if err := s.Err(); err != nil {
+	if err := s.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("standard input, line %d: longer than %d bytes", n+1, maxLine)
+	} else if err != nil {
 		return fmt.Errorf("standard input, line %d: %w", n+1, err)
 	}
 	return nil

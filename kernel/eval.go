@@ -31,7 +31,8 @@ type GemmInput struct {
 	Cos, Sin    []float32 // [positions][HeadDim/2]
 }
 
-// EvalGemm interprets a matmul and returns [M][N].
+// EvalGemm interprets a matmul and returns [M][N]. Sizes that do not fit the Spec are an error, and so is a
+// position outside of the rotary tables.
 func EvalGemm(k Kernel, in GemmInput) ([]float32, error) {
 	if err := checkKind(k, Gemm); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 // This file owns the interpretation of attention.
 
 // EvalAttention interprets attention of one sequence: qkv is [T][QKVCols], q | k | v with the
-// heads of each side by side; the result is [T][Heads·HeadDim].
+// heads of each side by side; the result is [T][Heads·HeadDim]. Elements that are not whole rows are an error.
 func EvalAttention(k Kernel, qkv []float32) ([]float32, error) {
 	if err := checkKind(k, Attention); err != nil {
 		return nil, err

@@ -36,7 +36,8 @@ func normRow(s Spec, row, gamma, beta []float32) {
 	}
 }
 
-// EvalRowwise interprets a norm of the rows of x, [M][K].
+// EvalRowwise interprets a norm of the rows of x, [M][K], and returns as many. gamma and beta are [K], and
+// beta is read where the norm has one. Other sizes are an error.
 func EvalRowwise(k Kernel, x, gamma, beta []float32) ([]float32, error) {
 	if err := checkKind(k, Rowwise); err != nil {
 		return nil, err
@@ -66,7 +67,8 @@ type GatherInput struct {
 	PosTable []float32 // [positions][K]
 }
 
-// EvalGather interprets a gather and returns [len(Index)][K].
+// EvalGather interprets a gather and returns [len(Index)][K]. Sizes that do not fit the Spec are an error, and
+// so is an index or a position outside of its table.
 func EvalGather(k Kernel, in GatherInput) ([]float32, error) {
 	if err := checkKind(k, Gather); err != nil {
 		return nil, err

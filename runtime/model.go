@@ -37,7 +37,9 @@ type Model struct {
 	closed bool
 }
 
-// Open maps the weight file at path, checks it against mod, and chooses the kernels.
+// Open maps the weight file at path, checks it against mod, and chooses the kernels. It fails with
+// ErrWeights when the file cannot be used, ErrOptions when a choice cannot be met, and ErrModule when
+// the tables are wrong.
 func Open(mod *Module, path string, o Options) (*Model, error) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, ErrOptions{"weight files are little-endian, this machine is not"}

@@ -174,7 +174,9 @@ func (s *Session) end() {
 // offsets go from 0 to len(ids). positions has a position for each token; nil counts them from 0
 // in each sequence. No sequence may be empty, but a batch of no sequences is fine.
 //
-// The context is looked at between steps. After an error there are no hidden states.
+// The context is looked at between steps. After an error there are no hidden states: ErrBatch,
+// ErrTooManyTokens, ErrTooLong, ErrToken or ErrPosition says what is wrong with the batch, ErrStep which
+// step failed.
 func (s *Session) Encode(ctx context.Context, ids, positions, offsets []int32) error {
 	if err := s.begin(); err != nil {
 		return err
@@ -204,7 +206,9 @@ func (s *Session) Hidden() []float32 {
 }
 
 // Logits runs the head on rows of the last batch, given by token, and returns one row of
-// Module.LogitsSize values for each. The view is valid until the next call of Logits or Close.
+// Module.LogitsSize values for each. The view is valid until the next call of Logits or Close. It fails
+// with ErrNoHead, with ErrTooManyRows beyond MaxPicked rows, and with ErrRow for a row that the batch
+// does not have.
 func (s *Session) Logits(ctx context.Context, rows []int32) ([]float32, error) {
 	mod := s.model.mod
 	if mod.Logits == 0 || s.noLogits {

@@ -61,6 +61,7 @@ func (b *bench) ahead() {
 		if m, ok := v.(matrix); ok {
 			v = m.addr
 		}
+		// From ParamRows on parameters are the host's, or have no operand.
 		if p, ok := v.(uint64); ok && p != 0 && bound.kind < cuda.ParamRows && slices.Contains(activations, bound.operand) {
 			at[p] = true
 		}

@@ -96,6 +96,7 @@ func (g *wgmmaGemm) tileOperands(row, inTile, col, quad reg) *tileEpilogue {
 	x := &tileEpilogue{wgmmaGemm: g, inTile: inTile, col: col, quad: quad, end: g.label("written"), old: map[[2]int][]reg{}}
 	last, end := g.r("sub.u32", g.count, 1), g.count
 	if g.m < g.padded() {
+		// The rows beyond are another CTA's, which may be writing over what is added to them.
 		end = g.r("min.u32", end, g.r("add.u32", row, g.m))
 	}
 

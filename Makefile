@@ -54,7 +54,7 @@ export count_tests
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "FUZZTIME=60s make test fuzzes each target for a minute, as CI does."
 
 .PHONY: demo
@@ -185,9 +185,6 @@ bench: ## benchmarks of this module and of a generated package of the tiny model
 .PHONY: golden
 golden: ## rewrite the expected results in text tests and the generated documents
 	$(GO) test $$(grep -rl --include='*_test.go' bertc/internal/filetest . | xargs -n 1 dirname | sort -u) -update
-
-.PHONY: generate
-generate: golden ## the same as golden
 
 .PHONY: summary
 summary: ## counts and skipped tests of the last run

@@ -10,7 +10,7 @@ import (
 
 // String returns the text form of p, which Parse reads back:
 //
-//	program @masked_lm(T: 1..8192, B: 1..8192, M: 1..8192) {
+//	program @masked_lm(T: 1..16384, B: 1..16384, M: 1..16384) {
 //	  kernel qkv = gemm in=f32 out=bf16 math=bf16 weight=bf16 n=1664 k=1536 …
 //	    plan gemm amd64/avx512f inst=vfmadd231ps micro=12x32 block=96x8
 //	  weight layer.0.qkv.weight = bf16[1664,1536] [n/32][k/32][n2][k16][n16][k2]

@@ -96,9 +96,6 @@ func (f *File) Get(t *testing.T, name string) string {
 	return s.Text
 }
 
-// Has reports whether there is a section with the given name.
-func (f *File) Has(name string) bool { return f.section(name) != nil }
-
 // Want fails the test when the named section is not got. With -update it
 // replaces or adds the section instead, and Run writes the file.
 func (f *File) Want(t *testing.T, name, got string) {

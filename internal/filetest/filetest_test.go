@@ -17,7 +17,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("section %s is %q, want %q", name, got, want)
 		}
 	}
-	if f.Comment != "about\n" || f.Has("about") || !f.Has("b") {
+	if f.Comment != "about\n" || f.section("about") != nil || f.section("b") == nil {
 		t.Errorf("got %+v", f)
 	}
 }

@@ -44,7 +44,7 @@ func FuzzEachLine(f *testing.F) {
 	f.Add([]byte("{\"record\":1,\"result\":{}}\n{\"record\":2,\"error\":\"x\"}\n{\"rec"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		size := 0
-		if err := EachLine(bytes.NewReader(data), func(_ Line, n int) error { size += n; return nil }); err == nil && size > len(data) {
+		if err := eachLine(bytes.NewReader(data), func(_ Line, n int) error { size += n; return nil }); err == nil && size > len(data) {
 			t.Fatalf("%d bytes of %d", size, len(data))
 		}
 	})

@@ -234,7 +234,7 @@ func (o *Output) resume() error {
 		return err
 	}
 	end := int64(0)
-	err = EachLine(o.file, func(line Line, size int) error {
+	err = eachLine(o.file, func(line Line, size int) error {
 		end += int64(size)
 		o.Done.Records++
 		if line.Error != "" {

@@ -136,7 +136,7 @@ func TestResume(t *testing.T) {
 	}
 	defer f.Close()
 	failed := 0
-	if err := EachLine(f, func(line Line, _ int) error {
+	if err := eachLine(f, func(line Line, _ int) error {
 		if line.Error != "" {
 			failed++
 		} else if string(line.ID) != fmt.Sprint(line.Record-1) {

@@ -17,9 +17,9 @@ import (
 	"github.com/bertc/bertc/internal/staging"
 )
 
-// EachLine calls f with every whole line and its size in bytes. What follows the last line end was
+// eachLine calls f with every whole line and its size in bytes. What follows the last line end was
 // cut off when it was written, and is left out.
-func EachLine(r io.Reader, f func(line Line, size int) error) error {
+func eachLine(r io.Reader, f func(line Line, size int) error) error {
 	in := bufio.NewReaderSize(r, 1<<20)
 	for number := 1; ; number++ {
 		text, err := in.ReadBytes('\n')
@@ -55,7 +55,7 @@ func Matrix(path string) func(lines io.ReadSeeker, path string) error {
 
 // shape returns the rows and the columns of the matrix.
 func shape(lines io.ReadSeeker) (rows, columns int, err error) {
-	err = EachLine(lines, func(line Line, _ int) error {
+	err = eachLine(lines, func(line Line, _ int) error {
 		rows++
 		if columns == 0 && line.Error == "" {
 			v, err := vector(line)
@@ -83,7 +83,7 @@ func vector(line Line) ([]float32, error) {
 // writeRows writes one row of f32 for each line. A record that failed is a row of NaN.
 func writeRows(w io.Writer, lines io.Reader, columns int) error {
 	row := make([]byte, 4*columns)
-	return EachLine(lines, func(line Line, _ int) error {
+	return eachLine(lines, func(line Line, _ int) error {
 		var v []float32
 		if line.Error == "" {
 			var err error

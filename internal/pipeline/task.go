@@ -94,8 +94,8 @@ func (d *Driver) Call(task string, inputs []json.RawMessage, options any) ([]Ite
 	return results, took, err
 }
 
-// CheckUTF8 is for text before it becomes JSON, which would replace what is not valid.
-func CheckUTF8(text string) error {
+// checkUTF8 is for text before it becomes JSON, which would replace what is not valid.
+func checkUTF8(text string) error {
 	for at := 0; at < len(text); {
 		r, n := utf8.DecodeRuneInString(text[at:])
 		if r == utf8.RuneError && n == 1 {
@@ -116,7 +116,7 @@ type Candidate struct {
 
 // FillMask calls the package's FillMask.
 func (d *Driver) FillMask(text string, topK int) (masks [][]Candidate, took time.Duration, err error) {
-	if err := CheckUTF8(text); err != nil {
+	if err := checkUTF8(text); err != nil {
 		return nil, 0, err
 	}
 	input, err := json.Marshal(text)

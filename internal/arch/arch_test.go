@@ -17,7 +17,8 @@ import (
 )
 
 // rules says what a package may import beyond the standard library, in files that are not tests:
-// packages of this module, and other modules. A package that is not here may not exist.
+// packages of this module, and other modules. A package that is not here may not exist, and what is
+// allowed is used.
 const rules = `
 internal/num:           -
 internal/nearest:       -
@@ -136,16 +137,18 @@ func parseRules(text string) (map[string][]string, error) {
 
 // mayImport reports whether a package with these rules may import the path.
 func mayImport(allowed []string, imported string) bool {
-	own := strings.HasPrefix(imported, module+"/")
-	if !own && !strings.Contains(strings.Split(imported, "/")[0], ".") {
-		return imported != "C" || slices.Contains(allowed, "C") // the standard library, and cgo
+	if imported != "C" && !strings.Contains(strings.Split(imported, "/")[0], ".") {
+		return true // the standard library
 	}
-	return slices.ContainsFunc(allowed, func(a string) bool {
-		if own {
-			return a == "*" || imported == module+"/"+a
-		}
-		return imported == a || strings.HasPrefix(imported, a+"/")
-	})
+	return slices.ContainsFunc(allowed, func(a string) bool { return permits(a, imported) })
+}
+
+// permits reports whether one rule allows an import that is not of the standard library.
+func permits(rule, imported string) bool {
+	if strings.HasPrefix(imported, module+"/") {
+		return rule == "*" || imported == module+"/"+rule
+	}
+	return imported == rule || strings.HasPrefix(imported, rule+"/")
 }
 
 func TestImports(t *testing.T) {
@@ -154,24 +157,37 @@ func TestImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
+	used := map[string]map[string]bool{} // rules by package
 	for _, f := range files(t) {
 		list, ok := allowed[f.pkg]
 		if !ok && !seen[f.pkg] {
 			t.Errorf("package %s is not in the rules", f.pkg)
 		}
-		seen[f.pkg] = true
+		if !seen[f.pkg] {
+			seen[f.pkg], used[f.pkg] = true, map[string]bool{"-": true}
+		}
 		if !ok || f.test {
 			continue
 		}
 		for _, i := range f.ast.Imports {
-			if imported, _ := strconv.Unquote(i.Path.Value); !mayImport(list, imported) {
+			imported, _ := strconv.Unquote(i.Path.Value)
+			if !mayImport(list, imported) {
 				t.Errorf("%s imports %s; %s may import %s", f.path, imported, f.pkg, strings.Join(list, ", "))
+			}
+			for _, rule := range list {
+				used[f.pkg][rule] = used[f.pkg][rule] || permits(rule, imported)
 			}
 		}
 	}
-	for pkg := range allowed {
+	for pkg, list := range allowed {
 		if !seen[pkg] {
 			t.Errorf("the rules have a package %s, which does not exist", pkg)
+			continue
+		}
+		for _, rule := range list {
+			if !used[pkg][rule] {
+				t.Errorf("%s may import %s and does not", pkg, rule)
+			}
 		}
 	}
 }

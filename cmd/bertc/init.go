@@ -32,11 +32,7 @@ the same numbers. With a tokenizer the checkpoint takes text, whatever it answer
 			if config == "" || out == "" {
 				return fmt.Errorf("--config and --out are needed: a config.json, and the directory to write")
 			}
-			data, err := os.ReadFile(config)
-			if err != nil {
-				return err
-			}
-			cfg, err := bert.ParseConfig(config, data, nil)
+			data, cfg, err := readConfig(config)
 			if err != nil {
 				return err
 			}
@@ -89,4 +85,13 @@ func readTokenizer(path string, vocabulary int) ([]byte, error) {
 		return nil, fmt.Errorf("%s: has %d tokens, vocab_size is %d", path, n, vocabulary)
 	}
 	return os.ReadFile(path)
+}
+
+// readConfig returns the text of a config.json and the configuration that it describes.
+func readConfig(file string) (data []byte, cfg bert.Config, err error) {
+	if data, err = os.ReadFile(file); err != nil {
+		return nil, cfg, err
+	}
+	cfg, err = bert.ParseConfig(file, data, nil)
+	return data, cfg, err
 }

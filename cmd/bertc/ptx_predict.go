@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"text/tabwriter"
 
@@ -36,11 +35,7 @@ kernel has in it. Nothing is run and nothing is measured.`,
 			if err != nil {
 				return fmt.Errorf("--shapes: %w", err)
 			}
-			data, err := os.ReadFile(config)
-			if err != nil {
-				return err
-			}
-			cfg, err := bert.ParseConfig(config, data, nil)
+			_, cfg, err := readConfig(config)
 			if err != nil {
 				return err
 			}

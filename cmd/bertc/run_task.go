@@ -172,7 +172,11 @@ func (r *taskRun) run(c *cobra.Command, task string) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr())
 	if done.Failed > 0 {
-		return failedRecords{done.Failed, done.Records, inLines}
+		why := inLines
+		if job.Matrix(r.out) != nil {
+			why = "their rows are NaN"
+		}
+		return failedRecords{done.Failed, done.Records, why}
 	}
 	return nil
 }

@@ -34,6 +34,10 @@ func TestRunTask(t *testing.T) {
 			t.Errorf("line %d: %.300s, want %s", i, lines[i], w)
 		}
 	}
+	_, err = bertc(t, "", "run", "embed", "--package", dir, "--in", tiny+"/README.md", "--format", "txt", "--out", filepath.Join(t.TempDir(), "x.npy"))
+	if !errors.As(err, &failed) || failed.failed == 0 || !strings.HasSuffix(err.Error(), "records failed, their rows are NaN") {
+		t.Errorf("a matrix: got %v", err)
+	}
 }
 
 func TestRunTaskErrors(t *testing.T) {

@@ -94,7 +94,7 @@ measured; an interrupt keeps what is done. compile --tuning RECORDS uses them.`,
 	c.Flags().StringVar(&config, "config", "", "a config.json")
 	c.Flags().StringVar(&mo.dtype, "dtype", "", "numerics: int8, bf16 or f32 (default: bf16; f32 for the --model of an f32 checkpoint)")
 	c.Flags().StringVar(&out, "out", "", "file that records are appended to")
-	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune; sm90a is the GPU (default: the best of the processor)")
+	c.Flags().StringVar(&tier, "kernels", "", "kernel set to tune; sm90a is the GPU (default: the one that packages choose)")
 	c.Flags().StringVar(&o.Spec, "spec", "", "only kernels whose name or Spec matches this pattern (path.Match)")
 	c.Flags().IntVar(&o.Candidates, "candidates", 8, "plans of each kernel, the cheapest by the cost model")
 	c.Flags().IntSliceVar(&o.Tokens, "tokens", []int{1, 16, 128, 512}, "sequence lengths to measure at; for the GPU batches, which are of sequences of 512 (default there: 8192,16384)")
@@ -121,10 +121,7 @@ func tuneConfig(c *cobra.Command, mo modelOptions, config string) (data []byte, 
 	if math == 0 {
 		math = ir.BF16
 	}
-	if data, err = os.ReadFile(config); err != nil {
-		return nil, cfg, 0, err
-	}
-	cfg, err = bert.ParseConfig(config, data, nil)
+	data, cfg, err = readConfig(config)
 	return data, cfg, math, err
 }
 

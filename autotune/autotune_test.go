@@ -98,6 +98,7 @@ func TestLookupOtherTarget(t *testing.T) {
 		{Target: "amd64/avx512f", Spec: codes.String(), Plan: "gemm amd64/avx512f inst=vpmaddwd micro=8x32 block=8x1", MedianNS: 1},
 		{Target: "amd64/avx512bf16", Spec: bf16.String(), Plan: "attention amd64/avx512bf16 inst=vdpbf16ps micro=8x32 block=64x64", MedianNS: 1},
 		{Target: "amd64/avx512bf16", Spec: norm.String(), Plan: "rowwise amd64/avx512bf16 block=8x0", MedianNS: 1},
+		{Target: "amd64/avx512f", Spec: norm.String(), Plan: "rowwise amd64/avx512f block=16x0", MedianNS: 2},
 	} {
 		rec.Machine, rec.Threads, rec.Tokens, rec.Verified = "X 6-1-1", 1, 1, true
 		r.list = append(r.list, rec)
@@ -112,6 +113,7 @@ func TestLookupOtherTarget(t *testing.T) {
 		{codes, "amd64/avx2", ""}, // has a vpmaddwd of other width
 		{bf16, "amd64/avx512vnni", ""},
 		{norm, "amd64/avx512vnni", "rowwise amd64/avx512vnni block=8x0"},
+		{norm, "amd64/avx512f", "rowwise amd64/avx512f block=16x0"}, // its own comes first
 		{norm, "amd64/avx2", ""},
 		{norm, "arm64/neon", ""},
 	} {

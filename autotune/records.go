@@ -102,8 +102,8 @@ func (r *Records) Specs(target string) []kernel.Spec {
 
 // Lookup returns the best recorded plan of a Spec for a target, and where it is from: the exact
 // machine (fingerprint), else the same class (vendor and family). Records that were not verified
-// or whose plan is not legal any more do not count. Those of other targets do where the code is the
-// same (planOf).
+// or whose plan is not legal any more do not count. Those of other targets do where there is none of
+// this one and the code is the same (planOf).
 func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Plan, from string, ok bool) {
 	for _, rung := range []struct {
 		name  string
@@ -112,8 +112,10 @@ func (r *Records) Lookup(s kernel.Spec, target, machine string) (plan kernel.Pla
 		{"measured on this machine class", func(m string) bool { return m == machine }},
 		{"measured on a machine of the same family", func(m string) bool { return family(m) == family(machine) }},
 	} {
-		if plan, ok := r.best(s, target, rung.match); ok {
-			return plan, rung.name, true
+		for _, adopted := range []bool{false, true} {
+			if plan, ok := r.best(s, target, adopted, rung.match); ok {
+				return plan, rung.name, true
+			}
 		}
 	}
 	return kernel.Plan{}, "", false
@@ -147,8 +149,10 @@ func family(fingerprint string) string {
 type setting struct{ threads, tokens int }
 
 // best returns the plan with the smallest geometric mean, over the settings, of its time relative
-// to the best in that setting. Plans that were not measured in all of them do not count.
-func (r *Records) best(s kernel.Spec, target string, match func(machine string) bool) (kernel.Plan, bool) {
+// to the best in that setting. Plans that were not measured in all of them do not count. The records
+// are those of the target, or those that it adopts: other settings of the one would rule out plans of
+// the other.
+func (r *Records) best(s kernel.Spec, target string, adopted bool, match func(machine string) bool) (kernel.Plan, bool) {
 	times := map[kernel.Plan]map[setting]float64{}
 	fastest := map[setting]float64{}
 	var order []kernel.Plan
@@ -158,7 +162,7 @@ func (r *Records) best(s kernel.Spec, target string, match func(machine string) 
 		return p
 	})
 	for _, rec := range r.list {
-		if rec.Spec != spec || !rec.Verified || !match(rec.Machine) {
+		if rec.Spec != spec || !rec.Verified || (rec.Target != target) != adopted || !match(rec.Machine) {
 			continue
 		}
 		plan, ok := planOf(rec, target, choice)

@@ -77,7 +77,8 @@ func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, 
 	g.WriteString(header(o))
 	fmt.Fprintf(&g, "package %s\n\nimport %q\n\n", o.Package, o.ImportPath+"/internal/rt")
 	table.WriteString("// tiers are the kernel sets of this architecture, best first. Implementations are in the order\n// of module.Kernels.\nvar tiers = []rt.Tier{\n")
-	done := map[kernel.Kernel]string{} // fields of rt.Impl; tiers that share a plan share its code
+	done := map[kernel.Kernel]string{}  // fields of rt.Impl
+	code := map[string][]codegen.Func{} // by the text without names: tiers share what is the same
 	for _, t := range tiers {
 		target := t.Backend.Target()
 		fmt.Fprintf(&table, "{Name: %q, Features: []string{%s}, ", t.Name, quoted(target.Features))
@@ -88,11 +89,17 @@ func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, 
 		for i, k := range p.Kernels {
 			one := kernel.Kernel{Spec: k.Spec, Plan: t.Plans[i]}
 			if _, ok := done[one]; !ok {
-				u, err := t.Backend.Emit(symbol(t.Name)+camel(k.Name), one)
+				name := symbol(t.Name) + camel(k.Name)
+				u, err := t.Backend.Emit(name, one)
 				if err != nil {
 					return nil, nil, fmt.Errorf("emit: kernel %s: %w", k.Name, err)
 				}
-				fmt.Fprintf(&s, "\n// kernel %s: %s\n// plan %s\n%s", k.Name, k.Spec, one.Plan, u.Asm)
+				text := strings.ReplaceAll(u.Asm, name, "")
+				funcs, shared := code[text]
+				if !shared {
+					funcs, code[text] = u.Funcs, u.Funcs
+					fmt.Fprintf(&s, "\n// kernel %s: %s\n// plan %s\n%s", k.Name, k.Spec, one.Plan, u.Asm)
+				}
 				fields := fmt.Sprintf("MicroM: %d, BlockM: %d, BlockN: %d", one.Plan.MicroM, one.Plan.BlockM, one.Plan.BlockN)
 				if k.Spec.Kind == kernel.Gemm {
 					fields += fmt.Sprintf(", RowBytes: %d", one.RowBytes())
@@ -100,8 +107,10 @@ func archFiles(p *program.Program, tiers []Tier, o Options) (asm, stubs []byte, 
 				if inst, _ := target.Inst(one.Plan.Inst); inst.CallMACs > 0 {
 					fields += fmt.Sprintf(", CallMACs: %d", inst.CallMACs)
 				}
-				for _, f := range u.Funcs {
-					fmt.Fprintf(&g, "// %s %s\n//\n//go:noescape\nfunc %s(a *rt.%s)\n\n", f.Name, f.Doc, f.Name, f.Args)
+				for _, f := range funcs {
+					if !shared {
+						fmt.Fprintf(&g, "// %s %s\n//\n//go:noescape\nfunc %s(a *rt.%s)\n\n", f.Name, f.Doc, f.Name, f.Args)
+					}
 					fields += fmt.Sprintf(", %s: %s", f.Role, f.Name)
 				}
 				done[one] = fields

@@ -24,7 +24,8 @@ func ptxPredictCommand() *cobra.Command {
 		Short: "Predict what an H100 takes for a model, by the cost model that chooses its tiles",
 		Long: `Print for every shape the time of the hidden states on one H100 as the cost model
 predicts it, what the roofline allows (989 TFLOP/s of bf16, 3.35 TB/s), and what each
-kernel has in it. Nothing is run and nothing is measured.`,
+kernel has in it. Of the roofline a step of few tokens can have more than 100 %: its
+weights come while the step before runs. Nothing is run and nothing is measured.`,
 		Example: `  bertc ptx predict --config ./retrieva-bert/config.json --shapes 1x32,32x512`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

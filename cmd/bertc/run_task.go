@@ -174,7 +174,7 @@ func (r *taskRun) run(c *cobra.Command, task string) error {
 	if done.Failed > 0 {
 		why := inLines
 		if job.Matrix(r.out) != nil {
-			why = "their rows are NaN"
+			why = fmt.Sprintf("their rows are NaN; the first is record %d: %s", done.FirstFailed, done.Error)
 		}
 		return failedRecords{done.Failed, done.Records, why}
 	}

@@ -54,6 +54,18 @@ type Summary struct {
 	Failed  int // lines with an error
 	Before  int // lines that were there
 	Bytes   int64
+
+	// FirstFailed is the number of the first line with an error, and Error what it says.
+	FirstFailed int
+	Error       string
+}
+
+// fail counts a line with an error.
+func (s *Summary) fail(line Line) {
+	if s.Failed == 0 {
+		s.FirstFailed, s.Error = line.Record, line.Error
+	}
+	s.Failed++
 }
 
 // Run reads the records that follow the first s.Records ones and writes their lines to w. An
@@ -76,7 +88,7 @@ func (j Job) Run(ctx context.Context, w io.Writer, s Summary) (Summary, error) {
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
-		lines, failed, err := j.lines(chunk)
+		lines, err := j.lines(chunk, &s)
 		if err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err() // it is what stopped the package
@@ -87,7 +99,6 @@ func (j Job) Run(ctx context.Context, w io.Writer, s Summary) (Summary, error) {
 			return s, err
 		}
 		s.Records += len(chunk)
-		s.Failed += failed
 		s.Bytes = j.In.Bytes()
 		if j.Progress != nil {
 			j.Progress(s)
@@ -115,8 +126,8 @@ func (j Job) chunk() (chunk []Record, end bool, err error) {
 	return chunk, false, nil
 }
 
-// lines computes a chunk and returns its lines.
-func (j Job) lines(chunk []Record) (lines []byte, failed int, err error) {
+// lines computes a chunk and returns its lines. It counts those with an error.
+func (j Job) lines(chunk []Record, s *Summary) (lines []byte, err error) {
 	var inputs []json.RawMessage
 	for _, rec := range chunk {
 		if rec.Err == nil {
@@ -126,10 +137,10 @@ func (j Job) lines(chunk []Record) (lines []byte, failed int, err error) {
 	var results []Result
 	if len(inputs) > 0 {
 		if results, err = j.Call(inputs); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if len(results) != len(inputs) {
-			return nil, 0, fmt.Errorf("%d results for %d records", len(results), len(inputs))
+			return nil, fmt.Errorf("%d results for %d records", len(results), len(inputs))
 		}
 	}
 	var out bytes.Buffer
@@ -144,13 +155,13 @@ func (j Job) lines(chunk []Record) (lines []byte, failed int, err error) {
 		}
 		if err != nil {
 			line.Result, line.Error = nil, err.Error()
-			failed++
+			s.fail(line)
 		}
 		if err := e.Encode(line); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	return out.Bytes(), failed, nil
+	return out.Bytes(), nil
 }
 
 // Output is a file that a job writes: PATH.partial until it is complete, with PATH.job beside it,
@@ -238,7 +249,7 @@ func (o *Output) resume() error {
 		end += int64(size)
 		o.Done.Records++
 		if line.Error != "" {
-			o.Done.Failed++
+			o.Done.fail(line)
 		}
 		return nil
 	})

@@ -679,7 +679,8 @@ func TestHTML(t *testing.T) {
 // TestDiff compares the portable kernels with the interpreter.
 func TestDiff(t *testing.T) {
 	in := ids(t, "input_ids", "I32", []int{1, 5}, int32s(5, 31, 305, 290, 6))
-	out, err := bertc(t, "", "diff", "--model", tiny, "--in", in, "--a", "eval", "--b", "portable", "-v")
+	file := filepath.Join(t.TempDir(), "step.safetensors")
+	out, err := bertc(t, "", "diff", "--model", tiny, "--in", in, "--a", "eval", "--b", "portable", "-v", "--extract", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -688,4 +689,17 @@ func TestDiff(t *testing.T) {
 			t.Errorf("the report has no %q:\n%s", want, out)
 		}
 	}
+	out, err = bertc(t, "", "diff", "replay", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"kernel set portable", "plan ", "the interpreter of kernels", "ok"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the replay has no %q:\n%s", want, out)
+		}
+	}
+	_, err = bertc(t, "", "diff", "replay", in)
+	sentence(t, err, in)
+	_, err = bertc(t, "", "diff", "replay")
+	sentence(t, err, "arg")
 }

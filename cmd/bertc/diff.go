@@ -24,7 +24,8 @@ arises; with a kernel set for A the two runs are compared as they are. Each step
 has a budget that follows from its dtype and its sums.
 
 The exit status is 2 when a step exceeds its budget. --extract writes that step,
-or the worst one, as a test case: inputs, weights, plan and expected result.`,
+or the worst one, as a test case: inputs, weights, plan and expected result, for
+bertc diff replay.`,
 		Example: `  bertc diff --model ./retrieva-bert --in ids.safetensors --a eval --b avx512f
   bertc diff --model ./retrieva-bert --in ids.safetensors --a portable --b avx512f -v
   bertc diff --model ./retrieva-bert --in ids.safetensors --dtype bf16 --b emulator`,
@@ -68,5 +69,31 @@ or the worst one, as a test case: inputs, weights, plan and expected result.`,
 	c.Flags().StringVar(&do.Package, "package", "", "run this generated package instead of compiling the model")
 	c.Flags().StringVar(&do.Extract, "extract", "", "write the first failing or else the worst step to this safetensors file")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print every step")
+	c.AddCommand(diffReplayCommand())
 	return c
+}
+
+func diffReplayCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Evaluate a step that --extract wrote, without its model",
+		Long: `Evaluate a step that bertc diff --extract wrote: in float64 and by the interpreter of
+kernels, which does the roundings of the plan. Say how far from float64 these and the
+recorded result of the kernel are. The exit status is 2 when one exceeds its budget.`,
+		Example: `  bertc diff replay step.safetensors`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := diff.Replay(args[0])
+			if err != nil {
+				return err
+			}
+			if err := r.WriteText(c.OutOrStdout()); err != nil {
+				return err
+			}
+			if !r.Expected.OK || !r.Recorded.OK || !r.Interpreted.OK {
+				return fmt.Errorf("%s: step %s exceeds its budget", args[0], r.Name)
+			}
+			return nil
+		},
+	}
 }

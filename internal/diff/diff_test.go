@@ -213,6 +213,33 @@ func TestCorrupted(t *testing.T) {
 	replayed(t, o.Extract, *r.Worst())
 }
 
+// TestReplayCodes replays steps whose weights are codes of 8 bits.
+func TestReplayCodes(t *testing.T) {
+	o := Options{Model: openTiny(t), Math: ir.I8, In: batch(), A: Eval, B: "portable"}
+	dir := filepath.Join(t.TempDir(), "model")
+	u, err := open(context.Background(), o, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := u.record(context.Background(), dir, "portable", batch())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []string{"embed", "layer.1.qkv", "layer.1.gate_up", "layer.3.down", "logits"} {
+		o.Extract = filepath.Join(t.TempDir(), "case.safetensors")
+		broken, _ := corrupt(t, u, rec, step, 2)
+		r, err := u.againstEval(context.Background(), o, broken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := r.First()
+		if first == nil || first.Name != step {
+			t.Fatalf("the report does not name %s:\n%s", step, text(t, r, true))
+		}
+		replayed(t, o.Extract, *first)
+	}
+}
+
 // replayed replays a case and compares with what the report says of the step.
 func replayed(t *testing.T, path string, s Step) {
 	t.Helper()

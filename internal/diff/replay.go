@@ -2,7 +2,11 @@ package diff
 
 import (
 	"fmt"
+	"io"
 	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/bertc/bertc/ir"
 	"github.com/bertc/bertc/kernel"
@@ -23,7 +27,8 @@ type Replayed struct {
 	Interpreted   Step        // what the interpreter of kernels makes of the plan
 }
 
-// Replay runs a file that Run extracted.
+// Replay evaluates a file that Run extracted, in float64 and by the interpreter of kernels. The
+// kernel itself does not run: the file has its result.
 func Replay(path string) (Replayed, error) {
 	c, weights, err := readCase(path)
 	if err != nil {
@@ -34,6 +39,27 @@ func Replay(path string) (Replayed, error) {
 		return r, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
+}
+
+// WriteText writes the three comparisons.
+func (r Replayed) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "step %s on kernel set %s\nspec %s\nplan %s\n\n", r.Name, r.Kernels, r.Spec, r.Plan)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "against float64\t"+figureNames)
+	for _, row := range []struct {
+		what string
+		Step
+	}{
+		{"float64 when the case was written", r.Expected},
+		{"the kernel then", r.Recorded},
+		{"the interpreter of kernels", r.Interpreted},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row.what, row.figures())
+	}
+	t.Flush()
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func (c *testCase) replay(weights map[string]*ir.Tensor) (Replayed, error) {
@@ -110,7 +136,7 @@ func (x interpreter) check() error {
 	for _, o := range program.Operands(s) {
 		t := x.ops[o]
 		switch o {
-		case program.Dst, program.Cos, program.Sin:
+		case program.Dst, program.Cos, program.Sin, program.WScale:
 			continue
 		}
 		if t == nil {
@@ -148,8 +174,10 @@ func (x interpreter) run(inputs map[string]*ir.Tensor) ([]float32, error) {
 		if s.Activations {
 			table = x.ops[program.Src]
 		}
+		rows := narrow(table)
+		scales := x.codes(rows)
 		return kernel.EvalGather(k, kernel.GatherInput{
-			Index: x.ints(program.Index), Rows: table.Shape[0], Table: kernel.Pack(s.Table, narrow(table), table.Shape...),
+			Index: x.ints(program.Index), Rows: table.Shape[0], Table: kernel.Pack(s.Table, rows, table.Shape...), Scale: scales,
 			Pos: x.ints(program.Pos), PosTable: x.floats(program.PosTable),
 		})
 	}
@@ -158,6 +186,9 @@ func (x interpreter) run(inputs map[string]*ir.Tensor) ([]float32, error) {
 		Residual: x.floats(program.Res), Pos: x.ints(program.Pos),
 	}
 	w, rows := x.interleaved(program.W, s.K)
+	if scales := x.codes(w); scales != nil {
+		in.WScale = kernel.Pack(kernel.PadVector, scales, rows)
+	}
 	in.W = kernel.Pack(s.WeightLayout(), w, rows, s.K)
 	if s.Epilogue.Has(kernel.Bias) {
 		bias, rows := x.interleaved(program.BiasW, 1)
@@ -167,6 +198,18 @@ func (x interpreter) run(inputs map[string]*ir.Tensor) ([]float32, error) {
 		in.Cos, in.Sin = x.rope(in.Pos)
 	}
 	return kernel.EvalGemm(k, in)
+}
+
+// codes turns rows of weights into their codes and returns the scales, nil for a Spec without codes. The
+// rows have the values of codes: they give the same codes again, and the scale but for its last bit.
+func (x interpreter) codes(w []float32) (scales []float32) {
+	if x.kernel.Spec.Weight != ir.I8 {
+		return nil
+	}
+	for row := range slices.Chunk(w, x.kernel.Spec.K) {
+		scales = append(scales, kernel.QuantizeWeights(row, row))
+	}
+	return scales
 }
 
 // attention interprets one sequence after another.

@@ -71,14 +71,9 @@ func (r Report) WriteText(w io.Writer, verbose bool) error {
 		}
 	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "step\tname\tkernel\tresult\tmax abs\trel L2\tcentred\tworst row\tpeak\tbudget\tused\t")
+	fmt.Fprintln(t, "step\tname\tkernel\tresult\t"+figureNames)
 	for _, s := range steps {
-		verdict := "ok"
-		if !s.OK {
-			verdict = "FAIL"
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s%s\t%.2g\t%.2g\t%.2g\t%.2g\t%.2g\t%.2g\t%.0f%%\t%s\n", s.Index, s.Name, s.Kernel, s.DType, shape(s.Shape),
-			s.MaxAbs, s.RelL2, s.RelL2Centred, s.RowError, s.PeakError, s.Budget, 100*s.load(), verdict)
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s%s\t%s\n", s.Index, s.Name, s.Kernel, s.DType, shape(s.Shape), s.figures())
 	}
 	t.Flush()
 	b.WriteString("\n" + r.verdict(verbose) + "\n")
@@ -87,6 +82,19 @@ func (r Report) WriteText(w io.Writer, verbose bool) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// figureNames are the heads of the columns of figures.
+const figureNames = "max abs\trel L2\tcentred\tworst row\tpeak\tbudget\tused\t"
+
+// figures are the columns of a table that say how far a result is off, and the verdict.
+func (s Step) figures() string {
+	verdict := "ok"
+	if !s.OK {
+		verdict = "FAIL"
+	}
+	return fmt.Sprintf("%.2g\t%.2g\t%.2g\t%.2g\t%.2g\t%.2g\t%.0f%%\t%s",
+		s.MaxAbs, s.RelL2, s.RelL2Centred, s.RowError, s.PeakError, s.Budget, 100*s.load(), verdict)
 }
 
 // verdict is the last sentence of the text.

@@ -29,7 +29,7 @@ import (
 //
 //	step layer.0.qkv
 //	kernels avx512f
-//	tokens 16
+//	budget 7.6e-06
 //	spec gemm in=f32 …
 //	plan gemm amd64/avx512f …
 //	operand src=embed
@@ -39,7 +39,6 @@ type testCase struct {
 	local  *local
 	result Step
 	tier   string
-	tokens int // of the longest sequence
 	spec   kernel.Spec
 	plan   kernel.Plan // zero for the portable kernels
 	args   []program.Arg
@@ -60,7 +59,7 @@ const (
 // text returns the case without its tensors.
 func (c *testCase) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "step %s\nkernels %s\ntokens %d\nspec %s\n", c.result.Name, c.tier, c.tokens, c.spec)
+	fmt.Fprintf(&b, "step %s\nkernels %s\nbudget %v\nspec %s\n", c.result.Name, c.tier, c.result.Budget, c.spec)
 	if c.plan != (kernel.Plan{}) {
 		fmt.Fprintf(&b, "plan %s\n", c.plan)
 	}
@@ -197,8 +196,10 @@ func (c *testCase) parse(text string) error {
 			c.result.Name = value
 		case "kernels":
 			c.tier = value
-		case "tokens":
-			c.tokens, err = strconv.Atoi(value)
+		case "budget":
+			if c.result.Budget, err = strconv.ParseFloat(value, 64); err == nil && !(c.result.Budget >= 0) {
+				err = fmt.Errorf("budget %s is not a distance", value)
+			}
 		case "spec":
 			c.spec, err = kernel.ParseSpec(value)
 		case "plan":

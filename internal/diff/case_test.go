@@ -28,7 +28,7 @@ func small() (string, []part) {
 	}
 	text := `step n
 kernels portable
-tokens 2
+budget 1e-05
 spec rowwise in=f32 out=f32 k=4 prologue=rmsnorm eps=1e-05
 operand src=x
 operand gamma=w
@@ -75,13 +75,14 @@ func TestReplayErrors(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{"graph @", "graph", "there is no graph"},
 		{"rmsnorm %p0", "rmsnorm %p7", "p7"},
-		{"tokens 2", "tokens two", "two"},
+		{"budget 1e-05", "budget small", "small"},
+		{"budget 1e-05", "budget NaN", "NaN"},
 		{"kernels", "kernel", "unknown fact"},
 		{"operand src=x", "operand src", "not operand=name"},
 		{"operand src=x", "operand src=y", "operand src of the kernel is not a value"},
 		{"k=4", "k=5", "sizes"},
 		{"spec rowwise", "spec gemm n=4 math=f32 weight=f32", "operand w of the kernel"},
-		{"tokens 2", "tokens 2\nplan gemm generic", "generic"},
+		{"budget 1e-05", "budget 1e-05\nplan gemm generic", "generic"},
 		{"f32[T,4]", "f32[T,3]", "rmsnorm"},
 	} {
 		path := writeCase(t, strings.ReplaceAll(text, c.old, c.new), parts)

@@ -109,7 +109,7 @@ func (u *unit) againstEval(ctx context.Context, o Options, b recording) (Report,
 		s.Index, s.Name, s.Kernel = i, step.Name, step.Kernel
 		r.Steps = append(r.Steps, s)
 		if o.Extract != "" && (pick == nil || pick.result.OK && s.load() > pick.result.load()) {
-			pick = &testCase{local: l, result: s, tier: b.tier, tokens: b.longest, spec: spec, args: u.args[step.Name], inputs: l.read(known), got: got, want: want}
+			pick = &testCase{local: l, result: s, tier: b.tier, spec: spec, args: u.args[step.Name], inputs: l.read(known), got: got, want: want}
 			pick.plan, _ = u.plan(step.Kernel, b.tier)
 		}
 		known[step.Name] = got

@@ -93,7 +93,7 @@ func (c *testCase) replay(weights map[string]*ir.Tensor) (Replayed, error) {
 	if err != nil {
 		return r, err
 	}
-	want, budget := out[0], localBudget(c.spec, c.tokens)
+	want, budget := out[0], c.result.Budget
 	if len(want.Data) != len(c.got.Data) || len(want.Shape) != 2 {
 		return r, fmt.Errorf("the graph makes shape %v, the case has %v", want.Shape, c.got.Shape)
 	}

@@ -698,6 +698,8 @@ func TestDiff(t *testing.T) {
 			t.Errorf("the replay has no %q:\n%s", want, out)
 		}
 	}
+	_, err = bertc(t, "", "diff", "--model", tiny, "--in", in, "--dtype", "int8", "--b", "emulator")
+	sentence(t, err, "--b emulator: the GPU multiplies bf16, not int8")
 	_, err = bertc(t, "", "diff", "replay", in)
 	sentence(t, err, in)
 	_, err = bertc(t, "", "diff", "replay")

@@ -41,6 +41,13 @@ func open(ctx context.Context, o Options, dir string) (*unit, error) {
 	c := pipeline.Options{Out: dir, Math: u.math, Observe: u.observe}
 	switch {
 	case gpu(o.A) || gpu(o.B):
+		if err := pipeline.CheckGPU(u.math); err != nil {
+			side, device := "--b", o.B
+			if gpu(o.A) {
+				side, device = "--a", o.A
+			}
+			return nil, fmt.Errorf("%s %s: %w", side, device, err)
+		}
 		c.Architectures = pipeline.WithGPU()
 	case portable(o.A) && portable(o.B):
 		c.Architectures = []string{}

@@ -37,6 +37,9 @@ const (
 	shiftKey  = "shift"
 )
 
+// errorKey begins the error of a matmul.
+const errorKey = "error="
+
 // maxLine bounds a line of the text: a vector of a hundred thousand factors.
 const maxLine = 1 << 21
 
@@ -59,7 +62,7 @@ func (c *Config) String() string {
 		l := c.Linears[n]
 		fmt.Fprintf(&b, "matmul %s %s", n, cmp.Or(string(l.Precision), unset))
 		if l.Error > 0 {
-			fmt.Fprintf(&b, " error=%g", l.Error)
+			fmt.Fprintf(&b, " %s%g", errorKey, l.Error)
 		}
 		if l.Reason != "" {
 			b.WriteString(" " + l.Reason)
@@ -160,14 +163,16 @@ func (c *Config) parseMatmul(text string) error {
 	default:
 		return fmt.Errorf("matmul %s: precision %.40q is not %s, %s or %s", name, precision, Int8, BF16, unset)
 	}
-	if e, ok := strings.CutPrefix(rest, "error="); ok {
+	if e, ok := strings.CutPrefix(strings.TrimSpace(rest), errorKey); ok {
 		e, rest, _ = strings.Cut(e, " ")
 		var err error
 		if l.Error, err = strconv.ParseFloat(e, 64); err != nil || !(l.Error >= 0) || math.IsInf(l.Error, 1) {
 			return fmt.Errorf("matmul %s: error %.40q is not a number of 0 or more", name, e)
 		}
 	}
-	l.Reason = strings.TrimSpace(rest)
+	if l.Reason = strings.TrimSpace(rest); strings.HasPrefix(l.Reason, errorKey) {
+		return fmt.Errorf("matmul %s: a second error", name)
+	}
 	c.Linears[name] = l
 	return nil
 }

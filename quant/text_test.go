@@ -54,6 +54,7 @@ func TestParseErrors(t *testing.T) {
 		"matmul x int8\nsmooth x 1e60":                 `2: matmul x: number 0 of smooth is "1e60", not a positive number`,
 		"matmul x int8\nsmooth x 1\nsmooth x 1":        "3: matmul x has a line smooth already",
 		"matmul x int8\nshift x 0 inf":                 `2: matmul x: number 1 of shift is "inf", not a number`,
+		"matmul x int8 error=0 error=2":                "1: matmul x: a second error",
 		"note a\nnote " + strings.Repeat("a", maxLine): "2: the line is longer than 2097152 bytes",
 		strings.Repeat("\x00", 100) + " a":             `1: "` + strings.Repeat(`\x00`, 40) + `" is not model, note, matmul, smooth or shift`,
 	} {

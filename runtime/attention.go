@@ -5,12 +5,21 @@ import "unsafe"
 // This file is the loop around the functions of attention. A work item is one group of query
 // heads (those that share a key/value head) of a block of queries of one sequence. It goes
 // through all keys of the sequence, in blocks counted from the sequence's start, so that a result
-// does not depend on what else is in the batch.
+// does not depend on what else is in the batch. A block of keys is packed once for all queries of the
+// item, which may be those of several calls.
+
+// attentionCalls is the number of calls that share a packed block of keys at most. Packing takes 3 % of the
+// time of one call (Zen 4, docs/tuning.md), more where the products are faster.
+const attentionCalls = 4
 
 // attentionItems fills blocks: entry i is the number of query blocks of the sequences before i.
 func (s *Session) attentionItems() int {
 	g := &s.grid
-	g.chunk = attentionQueries(g.kernel, g.impl)
+	call := attentionQueries(g.kernel, g.impl)
+	g.chunk = CeilDiv(int(s.starts[s.sequences])*g.kernel.KVHeads, itemsPerWorker*s.width())
+	if g.chunk > call {
+		g.chunk = min(attentionCalls, g.chunk/call) * call
+	}
 	total := 0
 	for i := range s.sequences {
 		s.blocks[i] = int32(total)
@@ -26,17 +35,29 @@ func (s *Session) attentionItem(w *worker, item int) {
 	block, head := item/k.KVHeads, item%k.KVHeads
 	seq := s.sequenceOf(int32(block))
 	start, end := int(s.starts[seq]), int(s.starts[seq+1])
-	query := start + (block-int(s.blocks[seq]))*g.chunk
+	from := start + (block-int(s.blocks[seq]))*g.chunk
+	to := min(from+g.chunk, end)
 
-	group := k.Heads / k.KVHeads
-	a, l := &w.attend, &s.model.layouts[step.Kernel]
-	a.Rows = min(g.chunk, end-query) * group
-	a.QPack, a.KPack, a.VPack = w.part(l, partQ), w.part(l, partK), w.part(l, partV)
-	a.S, a.O, a.Max, a.Sum = w.part(l, partS), w.part(l, partO), w.part(l, partMax), w.part(l, partSum)
-	a.Q, a.QStride = s.rowsOf(step.Src, query)
-	a.Q = unsafe.Add(a.Q, head*group*k.HeadDim*k.In.Size())
-	callAttention(im.PackQ, a)
-
+	group, a, l := k.Heads/k.KVHeads, &w.attend, &s.model.layouts[step.Kernel]
+	queries := attentionQueries(k, im)
+	rows := attentionRows(k, im)
+	a.KPack, a.VPack, a.S = w.part(l, partK), w.part(l, partV), w.part(l, partS)
+	// each runs f on the queries of every call.
+	each := func(f func(a *AttentionArgs)) {
+		for call, query := 0, from; query < to; call, query = call+1, query+queries {
+			a.Rows = min(queries, to-query) * group
+			a.QPack = unsafe.Add(w.part(l, partQ), 4*call*rows*attentionWidth(k))
+			a.O = unsafe.Add(w.part(l, partO), 4*call*rows*attentionWidth(k))
+			a.Max = unsafe.Add(w.part(l, partMax), 4*call*rows)
+			a.Sum = unsafe.Add(w.part(l, partSum), 4*call*rows)
+			a.Q, a.QStride = s.rowsOf(step.Src, query)
+			a.Q = unsafe.Add(a.Q, head*group*k.HeadDim*k.In.Size())
+			a.Dst, a.DstStride = s.rowsOf(step.Dst, query)
+			a.Dst = unsafe.Add(a.Dst, head*group*k.HeadDim*k.Out.Size())
+			callAttention(f, a)
+		}
+	}
+	each(im.PackQ)
 	for key := start; key < end; key += im.BlockN {
 		a.Keys, a.First = min(im.BlockN, end-key), 0
 		if key == start {
@@ -47,12 +68,9 @@ func (s *Session) attentionItem(w *worker, item int) {
 		a.K = unsafe.Add(kv, (k.Heads+head)*k.HeadDim*k.In.Size())
 		a.V = unsafe.Add(kv, (k.Heads+k.KVHeads+head)*k.HeadDim*k.In.Size())
 		callAttention(im.PackKV, a)
-		callAttention(im.Attend, a)
+		each(im.Attend)
 	}
-
-	a.Dst, a.DstStride = s.rowsOf(step.Dst, query)
-	a.Dst = unsafe.Add(a.Dst, head*group*k.HeadDim*k.Out.Size())
-	callAttention(im.Finish, a)
+	each(im.Finish)
 }
 
 // sequenceOf returns the sequence that a query block belongs to.

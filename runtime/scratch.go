@@ -76,11 +76,19 @@ const (
 // layout is where the parts of one kernel's scratch begin.
 type layout [parts]int
 
-// attentionQueries returns the queries of a work item: its rows are the heads of each.
+// attentionQueries returns the queries of a call: its rows are the heads of each.
 func attentionQueries(k *Kernel, im *Impl) int {
 	rows := min(im.BlockM, max(1, im.callMACs()/(2*im.BlockN*k.HeadDim)))
 	return max(1, rows/(k.Heads/k.KVHeads))
 }
+
+// attentionRows returns the rows of a call, in whole tiles.
+func attentionRows(k *Kernel, im *Impl) int {
+	return RoundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
+}
+
+// attentionWidth returns the columns of a packed row.
+func attentionWidth(k *Kernel) int { return RoundUp(k.HeadDim, panelN) }
 
 // scratchLayout lays out the scratch of a kernel and returns its size. streamed is for the kernel
 // of the fused decoder.
@@ -94,15 +102,14 @@ func scratchLayout(k *Kernel, im *Impl, streamed bool) (l layout, size int) {
 			sizes[partOut] = im.BlockM * streamPanels * panelN
 		}
 	case Attention:
-		rows := RoundUp(attentionQueries(k, im)*(k.Heads/k.KVHeads), im.MicroM)
-		width := RoundUp(k.HeadDim, panelN)
-		sizes[partQ] = rows * width
+		rows, width := attentionRows(k, im), attentionWidth(k)
+		sizes[partQ] = attentionCalls * rows * width
 		sizes[partK] = im.BlockN * width
 		sizes[partV] = im.BlockN * width
 		sizes[partS] = rows * im.BlockN
-		sizes[partO] = rows * width
-		sizes[partMax] = rows
-		sizes[partSum] = rows
+		sizes[partO] = attentionCalls * rows * width
+		sizes[partMax] = attentionCalls * rows
+		sizes[partSum] = attentionCalls * rows
 	}
 	for part, n := range sizes {
 		l[part] = size

@@ -1,7 +1,7 @@
 // Package amd64 emits kernels for x86-64 in Go assembly, through avo.
 //
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
-// attention.go, rowwise.go and gather.go; they share the register tile of product.go or the tiles of
+// attention.go with softmax.go, rowwise.go and gather.go; they share the register tile of product.go or the tiles of
 // amx.go, the conversions of convert.go and the exponential of exp.go. emit.go has the small
 // vocabulary in which all of them are written, and vector.go what differs between 512-bit and 256-bit
 // vectors.

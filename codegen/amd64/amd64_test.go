@@ -44,7 +44,7 @@ func TestFeatures(t *testing.T) {
 		s    kernel.Spec
 		want string
 	}{
-		{NewBF16(), attention, "[AVX512BW AVX512F AVX512_BF16]"}, {NewBF16(), bf16, "[AVX512F AVX512_BF16]"}, {NewBF16(), codes, "[AVX512F AVX512VNNI]"},
+		{NewBF16(), attention, "[AVX512BW AVX512DQ AVX512F AVX512_BF16]"}, {NewBF16(), bf16, "[AVX512F AVX512_BF16]"}, {NewBF16(), codes, "[AVX512F AVX512VNNI]"},
 		{NewVNNI(), attention, "[AVX512F]"}, {NewVNNI(), bf16, "[AVX512F]"}, {NewVNNI(), codes, "[AVX512F AVX512VNNI]"},
 		{New(), attention, "[AVX512F]"}, {New(), bf16, "[AVX512F]"}, {New(), codes, "[AVX512BW AVX512F]"},
 	} {

@@ -1,7 +1,6 @@
 package amd64
 
 import (
-	"math"
 	mathbits "math/bits"
 	"unsafe"
 
@@ -14,8 +13,8 @@ import (
 	rt "github.com/bertc/bertc/runtime"
 )
 
-// This file owns attention: packing of queries, keys and values, one step of the online softmax
-// over a block of keys, and the division at the end. The scratch buffers hold f32, or where the
+// This file owns attention: packing of queries, keys and values, the products with a block of keys,
+// and the division at the end. The softmax between is in softmax.go. The scratch buffers hold f32, or where the
 // plan multiplies pairs of bf16, such pairs: of elements of a head in queries and keys, of keys
 // in probabilities and values. Scores and output are f32 always.
 
@@ -139,7 +138,7 @@ func (e *emitter) packValuePairs(k kernel.Kernel) {
 			if d+16 <= s.HeadDim {
 				only = mask{}
 			}
-			e.do(x86.VPXORD(y, y, y))
+			e.zero(y)
 			if d < s.HeadDim {
 				e.loadVec(s.In, operand.Mem{Base: src, Disp: d * s.In.Size()}, only, x)
 				if whole {
@@ -148,7 +147,7 @@ func (e *emitter) packValuePairs(k kernel.Kernel) {
 				e.do(node("VCVTNE2PS2BF16", nil, x, y, x))
 				e.do(x86.VPERMW(x, order, x))
 			} else {
-				e.do(x86.VPXORD(x, x, x))
+				e.zero(x)
 			}
 			panel := d / kernel.PanelN * k.Plan.BlockN / 2 * panelBytes
 			e.do(x86.VMOVUPS(x, operand.Mem{Base: dst, Disp: panel + d%kernel.PanelN*4}))
@@ -233,7 +232,7 @@ func (e *emitter) packKeys(k kernel.Kernel) {
 		if count > 16 {
 			vec(16, y[0])
 		} else {
-			e.do(x86.VPXORD(y[0], y[0], y[0]))
+			e.zero(y[0])
 		}
 		e.do(node("VCVTNE2PS2BF16", nil, x, y[0], x))
 	}
@@ -401,7 +400,7 @@ func attend(e *emitter, k kernel.Kernel) {
 		e.addImm(panelBytes, c)
 	})
 
-	e.softmax(k, tile, height, scores, o, max, sum)
+	e.softmax(k, tile, softmaxRows{height, scores, o, max, sum})
 
 	// Output: all panels of values, as many steps as there are keys.
 	tile.aStride = 4 * p.BlockN
@@ -450,7 +449,6 @@ func attend(e *emitter, k kernel.Kernel) {
 	})
 
 	e.addImm(4*p.MicroM*steps, q)
-	e.addImm(4*p.MicroM*p.BlockN, scores)
 	e.addImm(4*p.MicroM*width, o)
 	e.addImm(4*p.MicroM, max)
 	e.addImm(4*p.MicroM, sum)
@@ -459,140 +457,6 @@ func attend(e *emitter, k kernel.Kernel) {
 	if tiles != nil {
 		tiles.release()
 	}
-}
-
-// softmax emits a loop over the rows of a tile: the largest score so far, the probabilities in
-// place of the scores, their sum, and the output so far on the new scale. A score beyond Keys
-// counts as −∞, whose exponential is exactly 0.
-func (e *emitter) softmax(k kernel.Kernel, tile *product, height, scores, o, max, sum operand.Mem) {
-	s, p := k.Spec, k.Plan
-	width := roundUp(s.HeadDim, kernel.PanelN)
-	n, x, out, m, l := e.load(height), e.load(scores), e.load(o), e.load(max), e.load(sum)
-	first := e.arg(unsafe.Offsetof(attentionArgs.First))
-	keys, i := e.arg(unsafe.Offsetof(attentionArgs.Keys)), e.GP64()
-
-	// Scores are taken 16 at a time, so that their sum is the same whatever the width of vectors.
-	tail := e.scoreMask(keys)
-	e.do(x86.DECQ(keys))
-	e.do(x86.ANDQ(operand.I32(-16), keys)) // index of the last 16
-
-	parts := 16 / e.lanes
-	v, t, u := tile.a, tile.b[0], tile.b[1]
-	top, total, scale, infinite := tile.acc[0], tile.acc[1:1+parts], e.vec(), e.vec()
-	e.do(x86.VBROADCASTSS(e.f32(math.Inf(-1)), infinite))
-	// each runs body on v, which are all vectors of scores in turn, the part-th of 16 each; the last
-	// are completed with −∞.
-	each := func(body func(part int)) {
-		loop, last := e.label("score"), e.label("score")
-		e.do(x86.XORQ(i, i))
-		e.do(x86.CMPQ(keys, operand.U8(0)))
-		e.do(x86.JEQ(ref(last)))
-		e.bind(loop)
-		for part := range parts {
-			e.do(x86.VMOVUPS(at(x, i, part*e.lanes, 4), v))
-			body(part)
-		}
-		e.addImm(16, i)
-		e.do(x86.CMPQ(i, keys))
-		e.do(x86.JLT(ref(loop)))
-		e.bind(last)
-		for part := range parts {
-			m := at(x, i, part*e.lanes, 4)
-			if e.wide() {
-				e.do(x86.VMOVAPS(infinite, v))
-				e.do(x86.VMOVUPS(m, tail[part], v))
-			} else {
-				e.do(x86.VBLENDVPS(tail[part], m, infinite, v))
-			}
-			body(part)
-		}
-	}
-	e.times(n, func() {
-		again, joined := e.label("again"), e.label("again")
-		e.do(x86.VMOVAPS(infinite, top))
-		each(func(int) { e.do(x86.VMAXPS(v, top, top)) })
-		e.maxLanes(top, t)
-		e.do(x86.CMPQ(first, operand.U8(0)))
-		e.do(x86.JEQ(ref(again)))
-
-		e.zero(t)
-		e.zero(scale)
-		for d := 0; d < width; d += e.lanes {
-			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
-		}
-		e.do(x86.JMP(ref(joined)))
-
-		e.bind(again)
-		e.do(x86.VBROADCASTSS(operand.Mem{Base: m}, scale))
-		e.do(x86.VMAXPS(scale, top, top))
-		e.do(x86.VSUBPS(top, scale, scale))
-		e.exp(scale, t, u)
-		for d := 0; d < width; d += e.lanes {
-			e.do(x86.VMULPS(operand.Mem{Base: out, Disp: 4 * d}, scale, t))
-			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
-		}
-		e.opOne(mulPS, operand.Mem{Base: l}, scale, scale)
-		e.bind(joined)
-
-		for _, x := range total {
-			e.zero(x)
-		}
-		each(func(part int) {
-			e.do(x86.VSUBPS(top, v, v))
-			e.exp(v, t, u)
-			e.do(x86.VADDPS(v, total[part], total[part]))
-			if pairs(k) {
-				// Half as wide as the scores, so never ahead of them.
-				e.do(node("VCVTNEPS2BF16", nil, v, t.AsY()))
-				e.do(x86.VMOVUPS(t.AsY(), at(x, i, 0, 2)))
-				return
-			}
-			e.roundTo(s.Math, v, t)
-			e.do(x86.VMOVUPS(v, at(x, i, part*e.lanes, 4)))
-		})
-		if tiled(k) {
-			// A tile takes 32 keys.
-			e.zero(t)
-			e.do(x86.VMOVUPS(t.AsY(), at(x, i, 16, 2)))
-		}
-		e.sumLanes(total, t)
-		e.do(x86.VADDPS(scale, total[0], total[0])) // scale holds the old sum on the new scale
-		e.do(x86.VMOVSS(top.AsX(), operand.Mem{Base: m}))
-		e.do(x86.VMOVSS(total[0].AsX(), operand.Mem{Base: l}))
-		e.addImm(4*p.BlockN, x)
-		e.addImm(4*width, out)
-		e.addImm(4, m)
-		e.addImm(4, l)
-	})
-}
-
-// scoreMask returns masks of the vectors of the last 16 scores: keys mod 16 lanes, or all 16.
-func (e *emitter) scoreMask(keys reg.GPVirtual) []reg.Register {
-	n := e.GP64()
-	if e.wide() {
-		k := e.K()
-		e.do(x86.MOVQ(keys, reg.RCX))
-		e.do(x86.DECQ(reg.RCX))
-		e.do(x86.ANDQ(operand.U8(15), reg.RCX))
-		e.do(x86.MOVQ(operand.U32(2), n))
-		e.do(x86.SHLQ(reg.CL, n))
-		e.do(x86.DECQ(n))
-		e.do(x86.KMOVW(n.As32(), k))
-		return []reg.Register{k}
-	}
-	e.do(x86.MOVQ(keys, n))
-	e.do(x86.DECQ(n))
-	e.do(x86.ANDQ(operand.U8(15), n))
-	last := e.vec() // the number of the last lane that exists
-	e.do(x86.VMOVD(n.As32(), last.AsX()))
-	e.do(x86.VPBROADCASTD(last.AsX(), last))
-	var masks []reg.Register
-	for first := 0; first < 16; first += e.lanes {
-		m := e.vec()
-		e.do(x86.VPCMPGTD(e.words(e.lanesTo(first-1, 1)...), last, m))
-		masks = append(masks, m)
-	}
-	return masks
 }
 
 func finish(e *emitter, k kernel.Kernel) {

@@ -46,6 +46,25 @@ func (e *emitter) exp(x, n, p reg.Register) {
 	e.scale(n, p, x)
 }
 
+// exp2Coarse is the cubic polynomial that is nearest to 2ᶠ for 0 ≤ f < 1: it is within 7.5e-5 of it, which is
+// least (linear programming on 4,001 points). Rounding to bf16 has 26 times that error, 2⁻⁹.
+var exp2Coarse = [...]float64{0.99992525, 0.69583285, 0.22606939, 0.07802301}
+
+// exp2 sets x to 2ˣ within 7.6e-5 of it, using two temporary registers, on vectors of 512 bits: for what is rounded
+// to bf16. −∞ gives 0, NaN stays NaN.
+func (e *emitter) exp2(x, f, p reg.Register) {
+	e.do(x86.VREDUCEPS(operand.U8(reduceFloor), x, f))
+	last := len(exp2Coarse) - 1
+	e.do(x86.VBROADCASTSS(e.f32(exp2Coarse[last]), p))
+	for k := last - 1; k >= 0; k-- {
+		e.opConst(fma213, bits(exp2Coarse[k]), f, p)
+	}
+	e.do(x86.VSCALEFPS(x, p, x)) // p · 2^⌊x⌋
+}
+
+// reduceFloor makes VREDUCEPS subtract the largest integer below, quietly (Intel SDM volume 2, VREDUCEPS).
+const reduceFloor = 1 | 8
+
 // nearest rounds x to integers.
 func (e *emitter) nearest(x reg.Register) {
 	if e.wide() {

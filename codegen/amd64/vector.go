@@ -83,7 +83,18 @@ func (e *emitter) opOne(o op, m operand.Mem, ops ...operand.Op) {
 
 func bits(x float64) uint32 { return math.Float32bits(float32(x)) }
 
-func (e *emitter) zero(x reg.Register) { e.op(xor, x, x, x) }
+// zero clears x. That does not read it, which avo knows of VPXOR and not of VPXORD.
+func (e *emitter) zero(x reg.Register) {
+	clear := xor.narrow
+	if e.wide() {
+		clear = xor.wide
+	}
+	i, err := clear(x, x, x)
+	if err == nil {
+		i.CancellingInputs = true
+	}
+	e.do(i, err)
+}
 
 // loadWords sets x to constants, one for each lane.
 func (e *emitter) loadWords(w []uint32, x reg.Register) {

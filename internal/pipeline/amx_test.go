@@ -30,9 +30,9 @@ type emulated struct {
 
 func (e emulated) Target() *kernel.Target { return &e.target }
 
-// compileAMX compiles the model in dir with the AMX tier alone, and returns the built package and the
-// emulator.
-func compileAMX(t *testing.T, dir string, math ir.DType) (b *Binary, emulator []string) {
+// compileAMX compiles the model in dir with the AMX tier and others, and returns the built package and
+// the emulator.
+func compileAMX(t *testing.T, dir string, math ir.DType, others ...codegen.Backend) (b *Binary, emulator []string) {
 	t.Helper()
 	backend := amd64.NewAMX()
 	emulator = []string{amxtest.Emulator(t, backend.Target().Features)}
@@ -45,7 +45,7 @@ func compileAMX(t *testing.T, dir string, math ir.DType) (b *Binary, emulator []
 	t.Cleanup(func() { m.Close() })
 	out := filepath.Join(t.TempDir(), "model")
 	_, err = Compile(context.Background(), m, Options{Out: out, Math: math, Architectures: []string{"amd64"},
-		Tiers: func(p *program.Program) ([]emit.Tier, error) { return emit.Tiers(p, []codegen.Backend{e}) }})
+		Tiers: func(p *program.Program) ([]emit.Tier, error) { return emit.Tiers(p, append(others, e)) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,20 +90,20 @@ func TestAMXTiny(t *testing.T) {
 	checkBits(t, one, two, 17, 1, 2, 9, 5, 3, 1)
 }
 
-// TestAMXInt8 holds the tier against the portable kernels of the package: sums of codes are the same
-// integers, so that only roundings of f32 differ. The AVX-512 tiers are 1.1e-7 apart from the portable
-// kernels on this input: no number lies so close to the middle of two codes that it becomes the other.
+// TestAMXInt8 holds the tier against the one that differs least: sums of codes are the same integers, so
+// that only roundings of f32 differ, and those of sums in attention. On this input no number lies so close
+// to the middle of two codes, or of two bf16, that it becomes the other.
 func TestAMXInt8(t *testing.T) {
-	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.I8)
+	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.I8, amd64.NewBF16())
 	req := Request{Offsets: []int32{0}}
-	for _, n := range []int32{3, 37} {
+	for _, n := range []int32{3, 13} {
 		for i := range n {
 			req.IDs, req.Positions = append(req.IDs, 97*i+n), append(req.Positions, i)
 		}
 		req.Offsets = append(req.Offsets, int32(len(req.IDs)))
 	}
 	var hidden [2][]float64
-	for i, d := range []*Driver{startAMX(t, b, emulator, 2), start(t, b, "portable", 2)} {
+	for i, d := range []*Driver{startAMX(t, b, emulator, 2), start(t, b, "avx512bf16", 2)} {
 		err := d.Do(req, func(r Response) error {
 			for _, x := range r.Hidden {
 				hidden[i] = append(hidden[i], float64(x))

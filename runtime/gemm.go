@@ -3,8 +3,7 @@ package rt
 import "unsafe"
 
 // This file is the loop around the functions of a matmul. A work item is a block of rows by a
-// run of weight panels. Items of one block of rows follow each other, so that a worker that takes
-// several packs the rows once. How the work is cut never changes a result: every element is one
+// run of weight panels. How the work is cut never changes a result: every element is one
 // sum over K in order, whoever makes it.
 
 // itemsPerWorker is how many items a worker should get at least, so that the last ones do not
@@ -15,18 +14,37 @@ func (s *Session) gemmItems() int {
 	g := &s.grid
 	blocks := CeilDiv(g.rows, g.impl.BlockM)
 	even := CeilDiv(blocks*g.kernel.Panels, itemsPerWorker*s.width())
-	g.chunk = min(g.impl.BlockN, RoundUp(even, g.kernel.Group))
-	g.across = CeilDiv(g.kernel.Panels, g.chunk)
+	g.across = CeilDiv(g.kernel.Panels, min(g.impl.BlockN, RoundUp(even, g.kernel.Group)))
+	g.abreast = min(blocks, s.width())
 	return blocks * g.across
+}
+
+// gemmPlace returns the block of rows and the run of panels of an item. Blocks take turns, as many as there are
+// workers: a worker that claims in turn stays with its block, which it packs once. Each begins elsewhere in the
+// panels, so that they come from the memory once. The blocks that are left over follow one by one.
+func (g *grid) gemmPlace(item int) (block, run int) {
+	turn := g.abreast * g.across
+	if first := item / turn * g.abreast; first+g.abreast <= CeilDiv(g.rows, g.impl.BlockM) {
+		turn, lane := item%turn/g.abreast, item%g.abreast
+		return first + lane, (turn + lane*g.across/g.abreast) % g.across
+	}
+	return item / g.across, item % g.across
 }
 
 func (s *Session) gemmItem(w *worker, item int) {
 	g := &s.grid
-	row, rows := s.packRows(w, item/g.across)
-	first := item % g.across * g.chunk
+	block, run := g.gemmPlace(item)
+	row, rows := s.packRows(w, block)
+	first, end := g.firstPanel(run), g.firstPanel(run+1)
 	dst, stride := s.rowsOf(g.step.Dst, row)
 	dst = unsafe.Add(dst, first*g.kernel.PanelOut*g.kernel.Out.Size())
-	s.multiply(w, row, rows, first, min(g.chunk, g.kernel.Panels-first), dst, stride)
+	s.multiply(w, row, rows, first, end-first, dst, stride)
+}
+
+// firstPanel returns where a run begins: runs are whole groups, and as equal as that allows.
+func (g *grid) firstPanel(run int) int {
+	k := g.kernel
+	return min(k.Panels, run*CeilDiv(k.Panels, k.Group)/g.across*k.Group)
 }
 
 // packRows packs a block of rows, unless the worker's last item did, and returns its first row

@@ -66,13 +66,14 @@ type Session struct {
 
 // grid is the step that a phase runs and how it is cut into items.
 type grid struct {
-	loop   *loop
-	step   *Step
-	kernel *Kernel
-	impl   *Impl
-	rows   int
-	chunk  int // matmul: panels of an item; attention: queries of an item
-	across int // matmul: items of a block of rows
+	loop    *loop
+	step    *Step
+	kernel  *Kernel
+	impl    *Impl
+	rows    int
+	chunk   int // attention: queries of an item
+	across  int // matmul: items of a block of rows, each a run of panels
+	abreast int // matmul: blocks of rows that take turns
 }
 
 // loop is a way to cut a step into items and to do one.

@@ -24,7 +24,7 @@ type gemm struct {
 	tile *product
 	// tiles are those of a plan that has them; the registers of tile are the epilogue's then.
 	tiles *tiles
-	ahead prefetch
+	ahead *prefetch // nil where rows of f32 are multiplied
 
 	rowBytes   int // from a packed row to the next
 	groupBytes int // bytes of a row of the scratch tile
@@ -53,11 +53,13 @@ func gemmBlock(e *emitter, k kernel.Kernel) {
 	}
 	switch {
 	case tiled(k):
-		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(instOf(k).Name), e.newPrefetch()
+		g.tile, g.tiles, g.ahead = e.newScratch(), e.newTiles(instOf(k).Name), e.newPrefetch(stepLines)
 	case s.Math == ir.I8:
-		g.tile = e.newCodes(k.Plan.MicroM, g.rowBytes, instOf(k).CodeBytes)
+		g.tile, g.ahead = e.newCodes(k.Plan.MicroM, g.rowBytes, instOf(k).CodeBytes), e.newPrefetch(halfLines)
+	case s.Weight == ir.BF16:
+		g.tile, g.ahead = e.newProduct(k.Plan.MicroM, g.rowBytes, true, pairs(k)), e.newPrefetch(halfLines)
 	default:
-		g.tile = e.newProduct(k.Plan.MicroM, g.rowBytes, s.Weight == ir.BF16, pairs(k))
+		g.tile = e.newProduct(k.Plan.MicroM, g.rowBytes, false, false)
 	}
 	if s.Math == ir.I8 {
 		g.scales = e.argSlot(unsafe.Offsetof(gemmArgs.WScale))
@@ -129,10 +131,14 @@ func (g *gemm) group(microM int) {
 	if g.spec.Epilogue.Has(kernel.Rope) {
 		start(e.field(unsafe.Offsetof(gemmArgs.Pos)), g.rowPos)
 	}
-	if g.tiles != nil {
-		r := e.load(g.b)
-		e.addImm(g.spec.Group()*g.spec.PanelBytes(), r)
-		g.ahead.start(e, r, g.spec.Group()*g.spec.PanelBytes())
+	if g.ahead != nil {
+		bytes, next := g.spec.Group()*g.spec.PanelBytes(), e.load(g.b)
+		few := e.label("few")
+		e.do(x86.CMPQ(g.rows, operand.U32(microM)))
+		e.do(x86.JLE(ref(few)))
+		e.addImm(bytes, next)
+		e.bind(few)
+		g.ahead.start(e, next, bytes)
 	}
 	tiles, lastTile := e.label("rows"), e.label("rows")
 	e.bind(tiles)
@@ -142,6 +148,9 @@ func (g *gemm) group(microM int) {
 	e.do(x86.MOVQ(operand.U32(microM), h))
 	e.bind(lastTile)
 	e.do(x86.MOVQ(h, g.height))
+	if g.spec.Epilogue.Has(kernel.Residual) {
+		g.prefetchResidual(h)
+	}
 
 	if g.tiles != nil {
 		g.tileProducts(h)
@@ -156,6 +165,20 @@ func (g *gemm) group(microM int) {
 	e.addImm(microM*g.rowBytes, g.a)
 	e.do(x86.SUBQ(operand.U32(microM), g.rows))
 	e.do(x86.JG(ref(tiles)))
+}
+
+// prefetchResidual asks for the residual of a tile before its products: a line or two of each of so many rows,
+// which no processor foresees (docs/tuning.md).
+func (g *gemm) prefetchResidual(h reg.Register) {
+	e := g.emitter
+	res, stride, n := e.load(g.rowRes), e.arg(unsafe.Offsetof(gemmArgs.ResStride)), e.GP64()
+	e.do(x86.MOVQ(h, n))
+	e.times(n, func() {
+		for at := 0; at < 4*g.spec.PanelOut()*g.spec.Group(); at += 64 {
+			e.do(x86.PREFETCHT0(operand.Mem{Base: res, Disp: at}))
+		}
+		e.do(x86.ADDQ(stride, res))
+	})
 }
 
 // products emits the loop over the panels of the group: the register tile, plus the bias, into
@@ -187,7 +210,7 @@ func (g *gemm) products(h reg.Register) {
 				g.tile.begin(h, sums, true)
 			}
 			if g.tile.bf16 || codes {
-				g.tile.sumBF16(h, a, b, panel, sums)
+				g.tile.sumBF16(h, a, b, panel, sums, g.ahead)
 			} else {
 				e.do(x86.LEAQ(operand.Mem{Base: b, Disp: s.K / turnSteps(h) * turnSteps(h) * panelBytes}, whole))
 				g.tile.sumRows(h, a, b, whole, panel, sums)
@@ -242,7 +265,7 @@ func (g *gemm) tileProducts(h reg.Register) {
 		g.tiles.multiply(g.height, tileProduct{
 			a: a, aStride: g.rowBytes,
 			b: e.load(panel), bStride: tileRow, bSide: halfBlock, bStep: 2 * halfBlock,
-			c: c, cStride: g.groupBytes, steps: operand.U32(s.PanelBytes() / (2 * halfBlock)), zero: true, ahead: &g.ahead,
+			c: c, cStride: g.groupBytes, steps: operand.U32(s.PanelBytes() / (2 * halfBlock)), zero: true, ahead: g.ahead,
 		})
 		g.finishTiles(c, bias, scales)
 		e.addImm(s.PanelBytes(), panel)

@@ -276,8 +276,8 @@ const (
 // after the panel; c is for the parts. It reads the panel from front to back, the columns of one
 // half block at a time, because the processor prefetches one sequential stream and not two: with
 // both halves in one loop a single row ran at half the bandwidth of the memory.
-func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
-	e := p.e
+func (p *product) sumBF16(h int, a, b, end reg.Register, c place, ahead *prefetch) {
+	e, next := p.e, p.e.load(ahead.at)
 	pairs := unroll(h, blockPairs)
 	pairBytes, work := 8, 2*h // bytes of a pair of a packed row, multiply-accumulates per line
 	switch {
@@ -292,6 +292,10 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
 	top := e.label("block")
 	e.bind(top)
 	for side := range 2 {
+		for line := range ahead.lines {
+			e.do(x86.PREFETCHT1(operand.Mem{Base: next, Disp: 64 * line}))
+		}
+		ahead.step(e, next)
 		w, v := parts[0], side*n
 		if len(parts) > 1 {
 			w, v = parts[side], 0
@@ -350,6 +354,7 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place) {
 	}
 	e.do(x86.CMPQ(b, end))
 	e.do(x86.JLT(ref(top)))
+	e.do(x86.MOVQ(next, ahead.at))
 }
 
 // shiftUp loads the lower halves of 32-bit lanes as the upper ones.

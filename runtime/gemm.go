@@ -12,10 +12,11 @@ const itemsPerWorker = 8
 
 func (s *Session) gemmItems() int {
 	g := &s.grid
-	blocks := CeilDiv(g.rows, g.impl.BlockM)
-	even := CeilDiv(blocks*g.kernel.Panels, itemsPerWorker*s.width())
-	g.across = CeilDiv(g.kernel.Panels, min(g.impl.BlockN, RoundUp(even, g.kernel.Group)))
-	g.abreast = min(blocks, s.width())
+	blocks, workers := CeilDiv(g.rows, g.impl.BlockM), s.width()
+	groups := CeilDiv(g.kernel.Panels, g.kernel.Group)
+	g.across = max(CeilDiv(itemsPerWorker*workers, blocks), CeilDiv(g.kernel.Panels, g.impl.BlockN))
+	g.across = min(groups, RoundUp(g.across, workers))
+	g.abreast = min(blocks, workers)
 	return blocks * g.across
 }
 

@@ -64,7 +64,7 @@ type AttentionArgs struct {
 	QPack     unsafe.Pointer // f32 [Rows][HeadDim], in space for ceil(HeadDim/32)·32 columns
 	KPack     unsafe.Pointer // f32 [BlockN/32][HeadDim][32]: transposed keys, in space likewise
 	VPack     unsafe.Pointer // f32 [ceil(HeadDim/32)][BlockN][32]: values, columns zero-padded
-	S         unsafe.Pointer // f32 [Rows][BlockN]: scores, then probabilities
+	S         unsafe.Pointer // f32 [Rows][BlockN]: scores, then probabilities, or those of one tile of rows
 	O         unsafe.Pointer // f32 [Rows][ceil(HeadDim/32)·32]
 	Max       unsafe.Pointer // f32 [Rows]
 	Sum       unsafe.Pointer // f32 [Rows]

@@ -24,9 +24,9 @@ func (s *Session) gemmItems() int {
 // workers: a worker that claims in turn stays with its block, which it packs once. Each begins elsewhere in the
 // panels, so that they come from the memory once. The blocks that are left over follow one by one.
 func (g *grid) gemmPlace(item int) (block, run int) {
-	turn := g.abreast * g.across
-	if first := item / turn * g.abreast; first+g.abreast <= CeilDiv(g.rows, g.impl.BlockM) {
-		turn, lane := item%turn/g.abreast, item%g.abreast
+	round := g.abreast * g.across
+	if first := item / round * g.abreast; first+g.abreast <= CeilDiv(g.rows, g.impl.BlockM) {
+		lane, turn := item%g.abreast, item%round/g.abreast
 		return first + lane, (turn + lane*g.across/g.abreast) % g.across
 	}
 	return item / g.across, item % g.across

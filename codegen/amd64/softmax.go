@@ -25,9 +25,9 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, r softmaxRows) {
 	keys, i := e.arg(unsafe.Offsetof(attentionArgs.Keys)), e.GP64()
 	// Scores are taken 16 at a time, so that their sum is the same whatever the width of vectors, or
 	// two times 16, which become a vector of pairs.
-	step := 16
+	step, power := 16, e.exp
 	if pairs(k) {
-		step = 32
+		step, power = 32, e.expCoarse
 	}
 	tail := e.scoreMasks(keys, step)
 	e.do(x86.DECQ(keys))
@@ -39,21 +39,6 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, r softmaxRows) {
 		v, total = append(v, e.vec()), append(total, e.vec())
 	}
 	e.do(x86.VBROADCASTSS(e.f32(math.Inf(-1)), infinite))
-	// setTop prepares for power, which sets x to e^(x−top). For probabilities in bf16 that is 2^(x·log₂e − base).
-	setTop := func() {}
-	power := func(x reg.Register) {
-		e.do(x86.VSUBPS(top, x, x))
-		e.exp(x, t, u)
-	}
-	if pairs(k) {
-		base, log2e := e.vec(), e.vec()
-		e.do(x86.VBROADCASTSS(e.f32(math.Log2E), log2e))
-		setTop = func() { e.do(x86.VMULPS(log2e, top, base)) }
-		power = func(x reg.Register) {
-			e.do(x86.VFMSUB213PS(base, log2e, x))
-			e.exp2(x, t, u)
-		}
-	}
 	n, x, out, m, l := e.GP64(), e.GP64(), e.GP64(), e.GP64(), e.GP64()
 	width := roundUp(s.HeadDim, kernel.PanelN)
 	// rows runs body for every row.
@@ -123,8 +108,8 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, r softmaxRows) {
 		e.bind(again)
 		e.do(x86.VBROADCASTSS(operand.Mem{Base: m}, scale))
 		e.do(x86.VMAXPS(scale, top, top))
-		setTop()
-		power(scale)
+		e.do(x86.VSUBPS(top, scale, scale))
+		e.exp(scale, t, u) // never expCoarse: its errors would add up over the blocks
 		for d := 0; d < width; d += e.lanes {
 			e.do(x86.VMULPS(operand.Mem{Base: out, Disp: 4 * d}, scale, t))
 			e.do(x86.VMOVUPS(t, operand.Mem{Base: out, Disp: 4 * d}))
@@ -138,13 +123,13 @@ func (e *emitter) softmax(k kernel.Kernel, tile *product, r softmaxRows) {
 	// The probabilities, in place of the scores, and their sum.
 	rows(func() {
 		e.do(x86.VBROADCASTSS(operand.Mem{Base: m}, top))
-		setTop()
 		for _, x := range total {
 			e.zero(x)
 		}
 		each(func() {
 			for part, v := range v {
-				power(v)
+				e.do(x86.VSUBPS(top, v, v))
+				power(v, t, u)
 				e.do(x86.VADDPS(v, total[part], total[part]))
 				if !pairs(k) {
 					e.roundTo(s.Math, v, t)

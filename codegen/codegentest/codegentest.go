@@ -157,7 +157,7 @@ func rowCounts(p kernel.Plan) []int {
 
 // compare reports elements of got that differ from want by more than tol times the largest of
 // their row, plus one step of the output type. tol covers what kernel.Eval does not prescribe:
-// one ulp of an exponential, a square root, a division, or of the order of a sum.
+// one ulp of an exponential, a square root, a division, or of the order of a sum. Where want is NaN, got must be.
 func compare(t testing.TB, what string, d ir.DType, got, want []float32, cols int, tol float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -174,7 +174,7 @@ func compare(t testing.TB, what string, d ir.DType, got, want []float32, cols in
 		}
 		for c := range cols {
 			g, w := float64(got[r+c]), float64(want[r+c])
-			if !(math.Abs(g-w) <= tol*largest+step*math.Abs(w)) {
+			if !(math.Abs(g-w) <= tol*largest+step*math.Abs(w)) && (g == g || w == w) {
 				t.Errorf("%s: row %d column %d: %v, want %v (row maximum %v)", what, r/cols, c, g, w, largest)
 				return
 			}

@@ -96,7 +96,7 @@ func TestAMXTiny(t *testing.T) {
 func TestAMXInt8(t *testing.T) {
 	b, emulator := compileAMX(t, filepath.Join(root, "models/tiny"), ir.I8, amd64.NewBF16())
 	req := Request{Offsets: []int32{0}}
-	for _, n := range []int32{3, 13} {
+	for _, n := range []int32{3, 17} {
 		for i := range n {
 			req.IDs, req.Positions = append(req.IDs, 97*i+n), append(req.Positions, i)
 		}

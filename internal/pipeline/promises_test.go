@@ -21,12 +21,13 @@ import (
 )
 
 // TestBits: a sequence alone, in a batch, in any order, with one or two threads: the same bytes,
-// of hidden states and of logits.
+// of hidden states and of logits. The longest makes items of attention of several calls over several blocks of keys
+// with one thread, and of one call with two.
 func TestBits(t *testing.T) {
 	m, dir := compile(t, filepath.Join(root, "models/tiny"), 0)
 	for _, tier := range tiers(m.DType()) {
 		t.Run(tier, func(t *testing.T) {
-			checkBits(t, driver(t, dir, tier, 1), driver(t, dir, tier, 2), 33, 1, 2, 7, 130, 19, 64)
+			checkBits(t, driver(t, dir, tier, 1), driver(t, dir, tier, 2), 33, 1, 2, 7, 400, 19, 64)
 		})
 	}
 }

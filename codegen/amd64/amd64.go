@@ -1,10 +1,10 @@
 // Package amd64 emits kernels for x86-64 in Go assembly, through avo.
 //
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
-// attention.go with softmax.go, rowwise.go and gather.go; they share the register tile of product.go or the tiles of
-// amx.go, the conversions of convert.go and the exponential of exp.go. emit.go has the small
-// vocabulary in which all of them are written, and vector.go what differs between 512-bit and 256-bit
-// vectors.
+// attention.go with softmax.go, rowwise.go and gather.go; they share the register tile of product.go or the
+// tiles of amx.go, the prefetch of prefetch.go, the conversions of convert.go and the exponentials of exp.go.
+// emit.go has the small vocabulary in which all of them are written, and vector.go what differs between
+// 512-bit and 256-bit vectors.
 // insts.go and encode.go are for the instructions that neither avo nor the Go assembler know.
 //
 // Rules for every function here: NOSPLIT, arguments behind one pointer that is never written

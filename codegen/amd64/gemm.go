@@ -132,6 +132,7 @@ func (g *gemm) group(microM int) {
 		start(e.field(unsafe.Offsetof(gemmArgs.Pos)), g.rowPos)
 	}
 	if g.ahead != nil {
+		// A single tile of rows leaves its next panel to the processor: it walks through its own.
 		bytes, next := g.spec.Group()*g.spec.PanelBytes(), e.load(g.b)
 		few := e.label("few")
 		e.do(x86.CMPQ(g.rows, operand.U32(microM)))

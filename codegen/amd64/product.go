@@ -273,11 +273,11 @@ const (
 )
 
 // sumBF16 adds the products of a panel of bf16, or of codes, for h rows. It consumes a and b; end is the address
-// after the panel; c is for the parts. It reads the panel from front to back, the columns of one
+// after the panel; c is for the parts; ahead moves on. It reads the panel from front to back, the columns of one
 // half block at a time, because the processor prefetches one sequential stream and not two: with
 // both halves in one loop a single row ran at half the bandwidth of the memory.
 func (p *product) sumBF16(h int, a, b, end reg.Register, c place, ahead *prefetch) {
-	e, next := p.e, p.e.load(ahead.at)
+	e, fetch := p.e, p.e.load(ahead.at)
 	pairs := unroll(h, blockPairs)
 	pairBytes, work := 8, 2*h // bytes of a pair of a packed row, multiply-accumulates per line
 	switch {
@@ -293,9 +293,9 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place, ahead *prefetc
 	e.bind(top)
 	for side := range 2 {
 		for line := range ahead.lines {
-			e.do(x86.PREFETCHT1(operand.Mem{Base: next, Disp: 64 * line}))
+			e.do(x86.PREFETCHT1(operand.Mem{Base: fetch, Disp: 64 * line}))
 		}
-		ahead.step(e, next)
+		ahead.step(e, fetch)
 		w, v := parts[0], side*n
 		if len(parts) > 1 {
 			w, v = parts[side], 0
@@ -354,7 +354,7 @@ func (p *product) sumBF16(h int, a, b, end reg.Register, c place, ahead *prefetc
 	}
 	e.do(x86.CMPQ(b, end))
 	e.do(x86.JLT(ref(top)))
-	e.do(x86.MOVQ(next, ahead.at))
+	e.do(x86.MOVQ(fetch, ahead.at))
 }
 
 // shiftUp loads the lower halves of 32-bit lanes as the upper ones.

@@ -90,14 +90,22 @@ func Dir(dir string, write func(tmp string) error) (err error) {
 		os.Rename(old, dir)
 		return cause(dir, err)
 	}
-	return os.RemoveAll(old)
+	if err := os.RemoveAll(old); err != nil {
+		// Windows renames the directory of a file that is mapped, but does not remove the file.
+		return fmt.Errorf("%s: is complete, but what was there before is in use and stays as %w", dir, cause(old, err))
+	}
+	return nil
 }
 
-// makeParents makes dir and returns the directories that were missing, the innermost first.
+// makeParents makes dir and returns the directories that were missing, the innermost first. The
+// volume of a path of Windows may be missing too.
 func makeParents(dir string) (made []string, err error) {
 	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(d); !os.IsNotExist(err) {
 			break
+		}
+		if d == filepath.Dir(d) {
+			return nil, fmt.Errorf("%s: the volume does not exist", d)
 		}
 		made = append(made, d)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -13,6 +14,12 @@ func put(t *testing.T, dir, text string) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// pathNotFound is how the system says that the directory of path is missing.
+func pathNotFound(path string) string {
+	_, err := os.Stat(path)
+	return ": " + errors.Unwrap(err).Error()
 }
 
 // TestFile: the new file takes the place of the old one, which stays when writing fails; errors have
@@ -39,14 +46,15 @@ func TestFile(t *testing.T) {
 	}
 	full := func(f *os.File) error { return &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC} }
 	missing := filepath.Join(dir, "missing", "f")
+	notFound := pathNotFound(missing)
 	for _, c := range []struct {
 		err  error
 		want string
 	}{
-		{CheckFile(missing), missing + ": no such file or directory"},
+		{CheckFile(missing), missing + notFound},
 		{CheckFile(dir), dir + ": is a directory"},
 		{CheckFile(os.DevNull), os.DevNull + ": is not a regular file"},
-		{File(missing, full), missing + ": no such file or directory"},
+		{File(missing, full), missing + notFound},
 		{File(path, full), path + ": no space left on device"},
 		{File(path, func(f *os.File) error { return fmt.Errorf("tensor x: %w", full(f)) }), "tensor x: write " + path + ": no space left on device"},
 	} {
@@ -69,7 +77,7 @@ func TestDir(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	err := Dir(dir, func(tmp string) error { return os.Mkdir(filepath.Join(tmp, "x", "y"), 0o755) })
-	if want := "mkdir " + filepath.Join(dir, "x", "y") + ": no such file or directory"; err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
+	if want := "mkdir " + filepath.Join(dir, "x", "y") + pathNotFound(filepath.Join(dir, "x", "y")); err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want %s", err, want)
 	}
 	if entries, _ := os.ReadDir(root); len(entries) != 0 {
@@ -89,4 +97,23 @@ func TestDir(t *testing.T) {
 			t.Errorf("beside it: %v", entries)
 		}
 	}
+}
+
+// TestNoVolume: the search for missing parents ends where the volume is missing.
+func TestNoVolume(t *testing.T) {
+	if runtime.GOOS != "windows" {
+		t.Skip("paths have volumes under Windows only")
+	}
+	for letter := 'A'; letter <= 'Z'; letter++ {
+		volume := string(letter) + `:\`
+		if _, err := os.Stat(volume); !os.IsNotExist(err) {
+			continue
+		}
+		err := Dir(volume+`a\b`, func(string) error { return nil })
+		if want := volume + ": the volume does not exist"; err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		return
+	}
+	t.Skip("every letter has a volume")
 }

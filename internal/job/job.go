@@ -239,11 +239,15 @@ func same(o *Output, there []byte, identity map[string]string) error {
 }
 
 // resume counts the lines that are there and drops one that was cut.
-func (o *Output) resume() error {
-	var err error
+func (o *Output) resume() (err error) {
 	if o.file, err = os.OpenFile(o.partial(), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			o.file.Close()
+		}
+	}()
 	end := int64(0)
 	err = eachLine(o.file, func(line Line, size int) error {
 		end += int64(size)
@@ -269,11 +273,12 @@ func (o *Output) Write(lines []byte) (int, error) { return o.file.Write(lines) }
 // Close keeps an incomplete output for the next time, if there is a line in it.
 func (o *Output) Close() error {
 	info, err := o.file.Stat()
+	closed := o.file.Close() // first: Windows removes no open file
 	if err == nil && info.Size() == 0 {
 		os.Remove(o.partial())
 		os.Remove(o.job())
 	}
-	return o.file.Close()
+	return closed
 }
 
 // Complete gives the output its name, after convert, when not nil, has made another file of the

@@ -7,6 +7,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/exp/mmap"
 )
@@ -17,6 +18,13 @@ type mappedFile struct {
 }
 
 func mapFile(path string) (mapping, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
 	r, err := mmap.Open(path)
 	if err != nil {
 		return nil, err

@@ -71,6 +71,9 @@ func openWeights(mod *Module, path string) (*weightFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, ErrWeights{path, "is not a regular file"}
+	}
 	entries, err := readHeader(mod, f, info.Size())
 	if err != nil {
 		return nil, ErrWeights{path, err.Error()}

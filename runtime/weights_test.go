@@ -68,6 +68,10 @@ func TestDamagedWeightFiles(t *testing.T) {
 	if _, err := Open(&m.mod, filepath.Join(t.TempDir(), "none"), Options{}); err == nil {
 		t.Error("a missing file was opened")
 	}
+	var weights ErrWeights
+	if _, err := Open(&m.mod, t.TempDir(), Options{}); !errors.As(err, &weights) || weights.Reason != "is not a regular file" {
+		t.Errorf("a directory: %v", err)
+	}
 }
 
 func TestVerifyWeights(t *testing.T) {

@@ -33,7 +33,7 @@ func wantError(t *testing.T, err error, dir, want string) {
 	if err == nil {
 		t.Fatalf("no error, want %q", want)
 	}
-	got := strings.ReplaceAll(err.Error(), dir, "DIR")
+	got := filepath.ToSlash(strings.ReplaceAll(err.Error(), dir, "DIR"))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}

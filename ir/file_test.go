@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func TestOps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		op := strings.TrimSuffix(f.Path[strings.LastIndexByte(f.Path, '/')+1:], ".txt")
+		op := strings.TrimSuffix(filepath.Base(f.Path), ".txt")
 		if !strings.Contains(f.Get(t, "graph"), "= "+op) {
 			t.Errorf("%s does not test %s", f.Path, op)
 		}

@@ -92,7 +92,7 @@ func Dir(dir string, write func(tmp string) error) (err error) {
 	}
 	if err := os.RemoveAll(old); err != nil {
 		// Windows renames the directory of a file that is mapped, but does not remove the file.
-		return fmt.Errorf("%s: is complete, but what was there before is in use and stays as %w", dir, cause(old, err))
+		return fmt.Errorf("%s: is complete, but what was there before cannot be removed and stays as %w", dir, cause(old, err))
 	}
 	return nil
 }

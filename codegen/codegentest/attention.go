@@ -74,7 +74,7 @@ func checkAttention(t *testing.T, p *program, u unitUnderTest) {
 	s := u.Spec
 	group := s.Heads / s.KVHeads
 	queries := max(u.Plan.BlockM/group, 1)
-	lengths := []int{1, 2, 33, u.Plan.BlockN + 1}
+	lengths := []int{1, 2, 33, 50, u.Plan.BlockN + 1}
 	if *long {
 		lengths = append(lengths, 15, 16, 17, 31, 32, u.Plan.BlockN, 2*u.Plan.BlockN+5)
 	}

@@ -186,6 +186,8 @@ func TestRecords(t *testing.T) {
 		want         []string // input, or ! and a part of the error
 	}{
 		{"txt", "embed", nil, "a\r\n\n\xe3\x81\x82", []string{`"a"`, `""`, `"あ"`}},
+		{"txt", "embed", nil, "\ufeffa\n\ufeffb\n", []string{`"a"`, "\"\ufeffb\""}},
+		{"jsonl", "embed", nil, "\ufeff\"a\"\n", []string{`"a"`}},
 		{"txt", "classify", nil, "a\n", []string{`{"text":"a"}`}},
 		{"txt", "tag", nil, "a\xff\n", []string{"!not valid UTF-8 at byte 1"}},
 		{"jsonl", "embed", nil, "\"a\"\n{\"text\":\"b\"}\n{\"text\":1}\n{}\n[]\n\n", []string{`"a"`, `"b"`, `!"text": expected a string`, `!"text" is missing`, "!not a JSON object: found array", "!empty"}},

@@ -119,8 +119,12 @@ func (r *Reader) Next() (Record, error) {
 	return rec, nil
 }
 
+// byteOrderMark is what editors and shells under Windows put before text.
+const byteOrderMark = "\ufeff"
+
 func (r *Reader) lines(parse func([]byte) Record) func() (Record, error) {
 	in := bufio.NewReaderSize(r.counted, 1<<16)
+	first := true
 	return func() (Record, error) {
 		var line []byte
 		tooLong := false
@@ -140,6 +144,9 @@ func (r *Reader) lines(parse func([]byte) Record) func() (Record, error) {
 			}
 		}
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if first {
+			line, first = bytes.TrimPrefix(line, []byte(byteOrderMark)), false
+		}
 		if tooLong {
 			return Record{Err: fmt.Errorf("the line is longer than %d bytes", maxRecord)}, nil
 		}
@@ -248,7 +255,7 @@ func (r *Reader) csv() error {
 		return fmt.Errorf("the header: %w", err)
 	}
 	header := slices.Clone(first)
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
+	header[0] = strings.TrimPrefix(header[0], byteOrderMark)
 	f := fields[r.task]
 	for _, name := range f.names {
 		column := r.column(name)

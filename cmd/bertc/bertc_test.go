@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -423,11 +422,7 @@ func TestExitStatus(t *testing.T) {
 
 // TestFullDisk compiles into a file system of 1 MiB.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("SKIP: a small file system cannot be mounted here: %v", err)
-	}
-	defer syscall.Unmount(dir, 0)
+	dir := smallDisk(t, "size=1m")
 	_, err := bertc(t, "", "compile", "--model", tiny, "--out", filepath.Join(dir, "out"))
 	sentence(t, err, "no space left on device")
 	nothingIn(t, dir)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/bertc/bertc/internal/filetest"
@@ -96,11 +95,7 @@ func TestPTXRunFiles(t *testing.T) {
 	sentence(t, run(dir), "parameter 2", dir, "directory")
 	sentence(t, run(filepath.Join(dir, "x.bin")), "x.bin", "two parameters")
 	nothingIn(t, dir)
-	small := t.TempDir()
-	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=4k,nr_inodes=3"); err != nil {
-		t.Skipf("SKIP: a small file system cannot be mounted here: %v", err)
-	}
-	defer syscall.Unmount(small, 0)
+	small := smallDisk(t, "size=4k,nr_inodes=3")
 	if err := os.WriteFile(filepath.Join(small, "full"), make([]byte, 4096), 0o644); err != nil {
 		t.Fatal(err)
 	}

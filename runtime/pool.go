@@ -172,7 +172,7 @@ func (p *pool) close() {
 // spinner bounds a spin by time, which it reads now and then.
 type spinner struct {
 	rounds int
-	start  time.Time
+	start  time.Duration // by clock
 }
 
 // again pauses and reports whether to go on spinning. It must not be inlined: a loop without a
@@ -184,9 +184,9 @@ func (s *spinner) again() bool {
 	s.rounds++
 	switch {
 	case s.rounds == 1:
-		s.start = time.Now()
+		s.start = clock()
 	case s.rounds%16 == 0:
-		return time.Since(s.start) < spinTime
+		return clock()-s.start < spinTime
 	}
 	return true
 }

@@ -202,3 +202,21 @@ func TestObserveAndCancel(t *testing.T) {
 		t.Errorf("%d steps ran", seen)
 	}
 }
+
+// TestSpinTime: a spin ends after spinTime by a clock that is fine enough for it. A hundred spins take 8 ms,
+// or 1.5 s where the clock goes on every 15.6 ms.
+func TestSpinTime(t *testing.T) {
+	start := time.Now()
+	for range 100 {
+		begin := clock()
+		var spin spinner
+		for spin.again() {
+		}
+		if took := clock() - begin; took < spinTime {
+			t.Fatalf("a spin took %v, want %v or more", took, spinTime)
+		}
+	}
+	if took := time.Since(start); took > 700*time.Millisecond {
+		t.Errorf("100 spins of %v took %v", spinTime, took)
+	}
+}

@@ -1,6 +1,7 @@
 package passes_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 // whole text where that is shorter.
 func TestStages(t *testing.T) {
 	filetest.Run(t, "testdata/stages/*.txt", func(t *testing.T, f *filetest.File) {
-		name := strings.TrimSuffix(f.Path[strings.LastIndexByte(f.Path, '/')+1:], ".txt")
+		name := strings.TrimSuffix(filepath.Base(f.Path), ".txt")
 		flav, math := findFlavour(t, name)
 		g := flav.graph(t)
 		before := g.String()

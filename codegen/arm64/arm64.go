@@ -2,9 +2,10 @@
 // 8-bit integers that a tier has.
 //
 // Emit (this file) makes a Unit of the functions of one kernel. The kernels are in gemm.go,
-// attention.go, rowwise.go and gather.go; they share the register tile of product.go, the codes of
-// 8 bits of codes.go, the conversions of convert.go and the exponential of exp.go. emit.go has the small vocabulary in
-// which all of them are written: registers from a pool, no spilling, one method per instruction.
+// attention.go with softmax.go, rowwise.go and gather.go; they share the register tile of product.go, the
+// codes of 8 bits of codes.go, the conversions of convert.go and the exponential of exp.go. emit.go has the
+// small vocabulary in which all of them are written: registers from a pool, no spilling, one method per
+// instruction.
 // insts.go is the table of vector instructions, encode.go turns a row into its word.
 //
 // Rules for every function here: NOSPLIT, no frame, arguments behind one pointer that is never
